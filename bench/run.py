@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -86,13 +87,13 @@ def main() -> int:
             rounds=given.rounds,
             timeout=given.timeout,
             cores=sorted(os.sched_getaffinity(0)),
-            scratch=given.scratch.resolve() if given.scratch else None,
+            scratch=(given.scratch or Path(tempfile.gettempdir())).resolve(),
             keep=given.keep,
             check_files=given.check_files,
             corpus=given.corpus.resolve() if given.corpus else None,
             say=say,
         )
-        described = settings.tools.describe()
+        described = settings.tools.describe(settings.scratch)
         outcomes = [Outcome(case, *measure(case, settings)) for case in chosen]
     except (Missing, FileNotFoundError, subprocess.CalledProcessError) as error:
         say(f"bench: {error}")

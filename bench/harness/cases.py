@@ -45,9 +45,7 @@ class Bench:
         """The surroundings of one tool, kept for the whole case."""
         return surroundings(self.scratch / f"home-{owner}", self.temporary)
 
-    def run(
-        self, place: Path, expect: Check, secrets: Path | None = None, suffix: str = ""
-    ) -> list[Entry]:
+    def run(self, place: Path, expect: Check, secrets: Path | None = None, suffix: str = "") -> list[Entry]:
         """trainyard and act, in that order, on the same repository."""
         entries = []
         if self.tools.trainyard is not None:
@@ -171,11 +169,15 @@ def calls(bench: Bench) -> list[Entry]:
 
 def files(bench: Bench) -> list[Entry]:
     """One step, beside a hundred workflow files that the push must not start."""
+    # Other kinds of trigger only: act does not read a push's `branches`, so it would run those files as well.
+    triggers = (
+        "pull_request",
+        "workflow_dispatch",
+        "\n  schedule:\n    - cron: '7 3 * * 1'",
+        "[release, issues]",
+    )
     others = {
-        f"other-{n}.yml": workflow(
-            job("a", run_step(f"{echo(1000 + n)}\nexit 1")),
-            f"\n  pull_request:\n    branches: [release-{n}]\n  push:\n    branches: [release-{n}]",
-        )
+        f"other-{n}.yml": workflow(job("a", run_step(f"{echo(1000 + n)}\nexit 1")), triggers[n % len(triggers)])
         for n in range(100)
     }
     place = repository(bench.scratch / "repository", others | {"ci.yml": workflow(job("a", run_step(echo(1))))})

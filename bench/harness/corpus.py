@@ -27,7 +27,8 @@ JOBS = (
     "    timeout-minutes: 30\n",
     "    if: github.event_name != 'pull_request' || !github.event.pull_request.draft\n",
     "    strategy:\n      fail-fast: false\n      matrix:\n        os: [ubuntu-latest, windows-latest]\n"
-    "        version: ['1.80', stable, beta]\n        exclude:\n          - os: windows-latest\n            version: beta\n",
+    "        version: ['1.80', stable, beta]\n"
+    "        exclude:\n          - os: windows-latest\n            version: beta\n",
     "    services:\n      db:\n        image: postgres:16\n        ports: ['5432:5432']\n        env:\n"
     "          POSTGRES_PASSWORD: postgres\n",
     "    container:\n      image: debian:12\n    env:\n      DEBIAN_FRONTEND: noninteractive\n",
@@ -37,16 +38,17 @@ STEPS = (
     "      - uses: actions/checkout@v4\n        with:\n          fetch-depth: 0\n",
     "      - name: Build\n        run: |\n          cargo build --release --locked\n          ls -l target/release\n",
     "      - name: Test\n        run: cargo test --workspace\n        env:\n          RUST_BACKTRACE: 1\n",
-    "      - name: Version\n        run: echo \"version=$(git describe --always)\" >> \"$GITHUB_OUTPUT\"\n",
+    '      - name: Version\n        run: echo "version=$(git describe --always)" >> "$GITHUB_OUTPUT"\n',
     "      - uses: actions/setup-node@v4\n        with:\n          node-version: 20\n          cache: npm\n",
     "      - uses: actions/cache@v4\n        with:\n          path: ~/.cargo/registry\n"
     "          key: ${{ runner.os }}-${{ hashFiles('**/Cargo.lock') }}\n",
     "      - name: Report\n        if: failure() && github.ref == 'refs/heads/main'\n"
-    "        run: echo \"::warning::${{ toJSON(github.event.head_commit.message) }}\"\n",
+    '        run: echo "::warning::${{ toJSON(github.event.head_commit.message) }}"\n',
     "      - uses: actions/upload-artifact@v4\n        if: ${{ !cancelled() }}\n        with:\n"
-    "          name: logs-${{ github.run_id }}\n          path: |\n            target/*.log\n            !target/secret.log\n",
+    "          name: logs-${{ github.run_id }}\n          path: |\n"
+    "            target/*.log\n            !target/secret.log\n",
     "      - run: npm ci && npm test -- --ci\n        working-directory: web\n        timeout-minutes: 5\n",
-    "      - name: Deploy\n        if: contains(fromJSON('[\"main\",\"next\"]'), github.ref_name)\n"
+    '      - name: Deploy\n        if: contains(fromJSON(\'["main","next"]\'), github.ref_name)\n'
     "        run: ./deploy.sh \"${{ format('{0}-{1}', github.sha, github.run_attempt) }}\"\n        env:\n"
     "          TOKEN: ${{ secrets.DEPLOY_TOKEN }}\n",
 )

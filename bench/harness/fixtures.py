@@ -153,7 +153,18 @@ class Log:
 def make_log(path: Path, rows: int, secrets: tuple[str, ...] = ()) -> Log:
     """Write a log of `rows` numbered lines of 100 bytes; every 20th holds one of the first ten secrets."""
     source = random.Random(20)
-    words = ("compiling", "crate", "warning:", "unused", "src/main.rs", "test", "ok", "finished", "in", "0.52s")
+    words = (
+        "compiling",
+        "crate",
+        "warning:",
+        "unused",
+        "src/main.rs",
+        "test",
+        "ok",
+        "finished",
+        "in",
+        "0.52s",
+    )
     bodies = []
     for _ in range(4093):
         text = ""

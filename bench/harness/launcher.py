@@ -37,7 +37,7 @@ def main() -> None:
     signals = [signal.SIGPIPE, signal.SIGXFSZ]
     pid = os.posix_spawn(argv[0], argv, spec["env"], file_actions=streams, setsigdef=signals)
 
-    late = []
+    late: list[bool] = []
 
     def stop(_signal: int, _frame: object) -> None:
         os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)

@@ -23,7 +23,7 @@ class Settings:
     rounds: int
     timeout: int
     cores: list[int]
-    scratch: Path | None
+    scratch: Path
     keep: bool
     check_files: int
     corpus: Path | None
@@ -80,7 +80,8 @@ def measure(case: Case, settings: Settings) -> tuple[Results, list[str]]:
                     continue
                 if turn >= 0:
                     series.samples.append(sample)
-                settings.say(f"{case.name}: {'checked' if turn < 0 else f'round {turn + 1}'}: {entry.label} {sample.wall:.3f} s")
+                what = "checked" if turn < 0 else f"round {turn + 1}"
+                settings.say(f"{case.name}: {what}: {entry.label} {sample.wall:.3f} s")
         return results, list(case.remarks(results, bench))
     finally:
         if settings.keep:

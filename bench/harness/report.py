@@ -1,6 +1,7 @@
 """What was measured, as Markdown to read and as JSON to keep."""
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +42,7 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     """A Markdown table; all columns but the first two are aligned to the right."""
     rule = ("---", "---") + ("---:",) * (len(head) - 2)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))

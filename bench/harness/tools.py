@@ -48,6 +48,17 @@ def program(name: str) -> str:
     return found
 
 
+def filesystem(place: Path) -> str:
+    """The kind of file system that holds `place`, where Linux tells it."""
+    try:
+        mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    except OSError:
+        return "unknown"
+    above = {str(folder) for folder in (place, *place.parents)}
+    held = [(len(fields[1]), index, fields[2]) for index, fields in enumerate(mounts) if fields[1] in above]
+    return max(held)[2] if held else "unknown"
+
+
 def cpu_model() -> str:
     """The processor's name, where Linux tells it."""
     try:
@@ -64,7 +75,7 @@ class Tools:
     act: Path
     trainyard: Path | None
 
-    def describe(self) -> dict[str, str]:
+    def describe(self, scratch: Path) -> dict[str, str]:
         """What was measured on what, for the head of the report."""
         return {
             "trainyard": version(self.trainyard) if self.trainyard else "not measured",
@@ -72,6 +83,7 @@ class Tools:
             "node": version("node"),
             "git": version("git"),
             "bash": version("bash"),
+            "scratch folders": f"on {filesystem(scratch)}",
             "cores": str(len(os.sched_getaffinity(0))),
             "cpu": cpu_model(),
             "kernel": platform.release(),

@@ -59,14 +59,7 @@ impl Diagnostic {
         span: Span,
         message: impl Into<String>,
     ) -> Self {
-        Diagnostic {
-            severity,
-            rule,
-            message: message.into(),
-            span,
-            label: None,
-            help: None,
-        }
+        Diagnostic { severity, rule, message: message.into(), span, label: None, help: None }
     }
 
     /// An error: GitHub refuses this.

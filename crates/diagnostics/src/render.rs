@@ -14,11 +14,7 @@ pub struct FileReport<'a> {
 /// Each diagnostic with its source line, a caret and the remedy, as rustc shows them.
 /// `styled` adds ANSI colours.
 pub fn render_text(reports: &[FileReport<'_>], styled: bool) -> String {
-    let renderer = if styled {
-        Renderer::styled()
-    } else {
-        Renderer::plain()
-    };
+    let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
     let mut out = String::new();
     for report in reports {
         for diagnostic in report.diagnostics {
@@ -44,13 +40,8 @@ fn one(renderer: &Renderer, source: &Source, d: &Diagnostic) -> String {
     if let Some(label) = &d.label {
         annotation = annotation.label(label.as_str());
     }
-    let snippet = Snippet::source(source.text())
-        .path(source.path())
-        .annotation(annotation);
-    let mut group = level
-        .primary_title(d.message.as_str())
-        .id(d.rule)
-        .element(snippet);
+    let snippet = Snippet::source(source.text()).path(source.path()).annotation(annotation);
+    let mut group = level.primary_title(d.message.as_str()).id(d.rule).element(snippet);
     if let Some(help) = &d.help {
         group = group.element(Level::HELP.message(help.as_str()));
     }
@@ -120,9 +111,7 @@ pub fn render_github(reports: &[FileReport<'_>]) -> String {
 }
 
 fn data(text: &str) -> String {
-    text.replace('%', "%25")
-        .replace('\r', "%0D")
-        .replace('\n', "%0A")
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
 fn property(text: &str) -> String {
@@ -142,10 +131,7 @@ mod tests {
             "Unexpected value 'runs_on'",
         )
         .with_help("did you mean `runs-on`?")];
-        render(&[FileReport {
-            source: &source,
-            diagnostics: &diagnostics,
-        }])
+        render(&[FileReport { source: &source, diagnostics: &diagnostics }])
     }
 
     #[test]

@@ -12,10 +12,7 @@ pub struct Span {
 impl Span {
     /// The span from `start` to `end`.
     pub fn new(start: usize, end: usize) -> Self {
-        Span {
-            start,
-            end: end.max(start),
-        }
+        Span { start, end: end.max(start) }
     }
 }
 
@@ -41,18 +38,9 @@ impl Source {
     pub fn new(path: impl Into<Arc<str>>, text: impl Into<Arc<str>>) -> Self {
         let text = text.into();
         let line_starts = std::iter::once(0)
-            .chain(
-                text.bytes()
-                    .enumerate()
-                    .filter(|(_, b)| *b == b'\n')
-                    .map(|(i, _)| i + 1),
-            )
+            .chain(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i + 1))
             .collect();
-        Source {
-            path: path.into(),
-            text,
-            line_starts,
-        }
+        Source { path: path.into(), text, line_starts }
     }
 
     /// The path as given.
@@ -70,10 +58,7 @@ impl Source {
         let offset = self.floor(offset);
         let line = self.line_starts.partition_point(|start| *start <= offset) - 1;
         let column = self.text[self.line_starts[line]..offset].chars().count() + 1;
-        Position {
-            line: line + 1,
-            column,
-        }
+        Position { line: line + 1, column }
     }
 
     /// The text of a span, cut to what there is.

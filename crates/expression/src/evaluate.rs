@@ -52,43 +52,68 @@ pub trait Environment {
 
 /// The value of an expression.
 pub fn evaluate(expr: &Expr, environment: &dyn Environment) -> Result<Value, EvalError> {
-    let mut evaluator = Evaluator {
-        environment,
-        memory: Memory::default(),
-    };
-    evaluator.value(expr)
+    let mut evaluator = Evaluator { environment, memory: Memory::default(), filtered: Vec::new() };
+    evaluator.value(expr, 0)
 }
 
 pub(crate) struct Evaluator<'a> {
     pub(crate) environment: &'a dyn Environment,
     pub(crate) memory: Memory,
+    /// The arrays that wildcards made, known by identity.
+    filtered: Vec<Arc<Vec<Value>>>,
 }
 
 impl Evaluator<'_> {
-    pub(crate) fn value(&mut self, expr: &Expr) -> Result<Value, EvalError> {
+    pub(crate) fn value(&mut self, expr: &Expr, level: usize) -> Result<Value, EvalError> {
+        let value = self.bare(expr, level)?;
+        self.memory.note(level, &value, expr)?;
+        Ok(value)
+    }
+
+    fn bare(&mut self, expr: &Expr, level: usize) -> Result<Value, EvalError> {
+        let below = level + 1;
         match &expr.kind {
             ExprKind::Literal(value) => Ok(value.clone()),
             ExprKind::Context(name) => Ok(self.environment.context(name)),
-            ExprKind::Not(a) => Ok(Value::Bool(!self.value(a)?.is_truthy())),
-            ExprKind::And(items) => self.chain(items, false),
-            ExprKind::Or(items) => self.chain(items, true),
+            ExprKind::Not(a) => Ok(Value::Bool(!self.value(a, below)?.is_truthy())),
+            ExprKind::And(items) => self.chain(items, false, below),
+            ExprKind::Or(items) => self.chain(items, true, below),
             ExprKind::Compare(op, a, b) => {
-                let (a, b) = (self.value(a)?, self.value(b)?);
+                let (a, b) = (self.value(a, below)?, self.value(b, below)?);
                 Ok(Value::Bool(compare(*op, &a, &b)))
             }
-            ExprKind::Index(..) | ExprKind::Wildcard(_) => Ok(match self.indexed(expr)? {
-                Indexed::One(value) => value,
-                Indexed::Filtered(items) => Value::array(items),
-            }),
-            ExprKind::Call(name, args) => functions::call(self, name, args, expr.start),
+            ExprKind::Wildcard(base) => {
+                let base = self.value(base, below)?;
+                let items = match self.filtered_items(&base) {
+                    Some(items) => items.iter().flat_map(children).collect(),
+                    None => children(&base),
+                };
+                self.filtered(items, level, expr)
+            }
+            ExprKind::Index(base, key) => {
+                let base = self.value(base, below)?;
+                // The runner looks at the index only where there is something to index.
+                if base.is_primitive() {
+                    return Ok(Value::Null);
+                }
+                let key = self.value(key, below)?;
+                match self.filtered_items(&base) {
+                    None => Ok(index(&base, &key).cloned().unwrap_or_default()),
+                    Some(items) => {
+                        let items = items.iter().filter_map(|i| index(i, &key).cloned()).collect();
+                        self.filtered(items, level, expr)
+                    }
+                }
+            }
+            ExprKind::Call(name, args) => functions::call(self, name, args, (expr.start, below)),
         }
     }
 
     /// The first operand that decides, else the last.
-    fn chain(&mut self, items: &[Expr], stop_on: bool) -> Result<Value, EvalError> {
+    fn chain(&mut self, items: &[Expr], stop_on: bool, level: usize) -> Result<Value, EvalError> {
         let mut value = Value::Null;
         for item in items {
-            value = self.value(item)?;
+            value = self.value(item, level)?;
             if value.is_truthy() == stop_on {
                 break;
             }
@@ -96,42 +121,23 @@ impl Evaluator<'_> {
         Ok(value)
     }
 
-    /// Indexing keeps apart what a wildcard gave: the next index maps over its items.
-    fn indexed(&mut self, expr: &Expr) -> Result<Indexed, EvalError> {
-        let (base, index) = match &expr.kind {
-            ExprKind::Index(base, index) => (base, Some(index)),
-            ExprKind::Wildcard(base) => (base, None),
-            _ => return Ok(Indexed::One(self.value(expr)?)),
-        };
-        let base = self.indexed(base)?;
-        let index = index.map(|i| self.value(i)).transpose()?;
-        match (base, index) {
-            (Indexed::One(base), None) => {
-                let items = children(&base);
-                self.memory.add_items(items.len(), expr.start)?;
-                Ok(Indexed::Filtered(items))
-            }
-            (Indexed::One(base), Some(index)) => {
-                Ok(Indexed::One(at(&base, &index).cloned().unwrap_or_default()))
-            }
-            (Indexed::Filtered(items), index) => {
-                let items: Vec<Value> = match index {
-                    None => items.iter().flat_map(children).collect(),
-                    Some(index) => items
-                        .iter()
-                        .filter_map(|i| at(i, &index).cloned())
-                        .collect(),
-                };
-                self.memory.add_items(items.len(), expr.start)?;
-                Ok(Indexed::Filtered(items))
-            }
-        }
+    /// What a wildcard gave: the next index maps over its items.
+    fn filtered(
+        &mut self,
+        items: Vec<Value>,
+        level: usize,
+        expr: &Expr,
+    ) -> Result<Value, EvalError> {
+        self.memory.add(level, 24 + 8 * items.len(), expr.start)?;
+        let items = Arc::new(items);
+        self.filtered.push(Arc::clone(&items));
+        Ok(Value::Array(items))
     }
-}
 
-enum Indexed {
-    One(Value),
-    Filtered(Vec<Value>),
+    fn filtered_items(&self, value: &Value) -> Option<Arc<Vec<Value>>> {
+        let Value::Array(items) = value else { return None };
+        self.filtered.iter().any(|f| Arc::ptr_eq(f, items)).then(|| Arc::clone(items))
+    }
 }
 
 fn children(value: &Value) -> Vec<Value> {
@@ -142,7 +148,8 @@ fn children(value: &Value) -> Vec<Value> {
     }
 }
 
-fn at<'a>(base: &'a Value, index: &Value) -> Option<&'a Value> {
+/// `base[index]`: a property by text, an item by number, whichever the base has.
+pub fn index<'a>(base: &'a Value, index: &Value) -> Option<&'a Value> {
     match base {
         Value::Object(object) if index.is_primitive() => object.get(&index.to_text()),
         Value::Array(items) => item(items, to_number(index)),

@@ -2,7 +2,7 @@
 
 use trainyard_model::{Value, contains_ignore_case, upper};
 
-use crate::ast::Expr;
+use crate::ast::{Expr, ExprKind};
 use crate::compare::loose_eq;
 use crate::evaluate::{EvalError, Evaluator};
 use crate::scope::Status;
@@ -25,74 +25,137 @@ pub(crate) fn well_known(name: &str) -> Option<(usize, usize)> {
         ("fromJSON", 1, 1),
         ("case", 3, 255),
     ];
-    TABLE
-        .into_iter()
-        .find(|(n, _, _)| n.eq_ignore_ascii_case(name))
-        .map(|(_, min, max)| (min, max))
+    TABLE.into_iter().find(|(n, _, _)| n.eq_ignore_ascii_case(name)).map(|(_, min, max)| (min, max))
 }
 
-/// Counts what one evaluation builds, as the runner's `MemoryCounter` does.
+/// Bytes by level of the tree, as the runner's `EvaluationMemory` tallies them: a scalar made by
+/// a literal, an operator or a function frees what was built below it.
 #[derive(Default)]
 pub(crate) struct Memory {
-    bytes: usize,
+    levels: Vec<usize>,
+}
+
+/// .NET's size of a text: two bytes a UTF-16 unit and a header.
+fn text_size(text: &str) -> usize {
+    26 + 2 * if text.is_ascii() { text.len() } else { text.encode_utf16().count() }
+}
+
+fn exceeded(offset: usize) -> EvalError {
+    failed("The maximum allowed memory size was exceeded", offset)
 }
 
 impl Memory {
-    fn add(&mut self, bytes: usize, offset: usize) -> Result<(), EvalError> {
-        self.bytes = self.bytes.saturating_add(bytes);
-        if self.bytes > MAX_MEMORY {
-            return Err(failed(
-                "The maximum allowed memory size was exceeded",
-                offset,
-            ));
+    pub(crate) fn add(
+        &mut self,
+        level: usize,
+        bytes: usize,
+        offset: usize,
+    ) -> Result<(), EvalError> {
+        if self.levels.len() <= level {
+            self.levels.resize(level + 1, 0);
         }
-        Ok(())
+        self.levels[level] = self.levels[level].saturating_add(bytes);
+        match self.levels.iter().sum::<usize>() > MAX_MEMORY {
+            true => Err(exceeded(offset)),
+            false => Ok(()),
+        }
     }
 
-    /// .NET texts: two bytes a character and a header.
+    /// Notes the result of an expression at a level.
+    pub(crate) fn note(
+        &mut self,
+        level: usize,
+        value: &Value,
+        expr: &Expr,
+    ) -> Result<(), EvalError> {
+        let read =
+            matches!(expr.kind, ExprKind::Context(_) | ExprKind::Index(..) | ExprKind::Wildcard(_));
+        if value.is_primitive() && !read {
+            self.levels.truncate(level + 1);
+        }
+        let size = match value {
+            Value::String(text) => text_size(text) + if read { 24 } else { 0 },
+            _ => 24,
+        };
+        self.add(level, size, expr.start)
+    }
+}
+
+/// Bytes that one call builds; each call has the whole limit.
+#[derive(Default)]
+struct Counter {
+    bytes: usize,
+}
+
+impl Counter {
     fn add_text(&mut self, text: &str, offset: usize) -> Result<(), EvalError> {
-        self.add(26 + 2 * text.len(), offset)
+        self.bytes = self.bytes.saturating_add(text_size(text));
+        match self.bytes > MAX_MEMORY {
+            true => Err(exceeded(offset)),
+            false => Ok(()),
+        }
     }
 
-    pub(crate) fn add_items(&mut self, count: usize, offset: usize) -> Result<(), EvalError> {
-        self.add(24 + 8 * count, offset)
+    /// The pieces in which `toJSON` writes a value.
+    fn add_json(&mut self, value: &Value, level: usize, offset: usize) -> Result<(), EvalError> {
+        let mut piece = |length: usize| {
+            self.bytes = self.bytes.saturating_add(26 + 2 * (length + 2 * level + 2));
+            match self.bytes > MAX_MEMORY {
+                true => Err(exceeded(offset)),
+                false => Ok(()),
+            }
+        };
+        match value {
+            Value::Array(items) if !items.is_empty() => {
+                piece(1)?;
+                piece(1)?;
+                items.iter().try_for_each(|v| self.add_json(v, level + 1, offset))
+            }
+            Value::Object(object) if !object.is_empty() => {
+                piece(1)?;
+                piece(1)?;
+                object.iter().try_for_each(|(key, v)| {
+                    self.add_json(&Value::from(key), level + 1, offset)?;
+                    self.add_json(v, level + 1, offset)
+                })
+            }
+            Value::Array(_) | Value::Object(_) => piece(2),
+            scalar => piece(scalar.to_text().len() + 2),
+        }
     }
 }
 
 fn failed(message: impl Into<String>, offset: usize) -> EvalError {
-    EvalError::Failed {
-        message: message.into(),
-        offset,
-    }
+    EvalError::Failed { message: message.into(), offset }
 }
 
 pub(crate) fn call(
     e: &mut Evaluator<'_>,
     name: &str,
     args: &[Expr],
-    offset: usize,
+    (offset, level): (usize, usize),
 ) -> Result<Value, EvalError> {
     let lower = name.to_ascii_lowercase();
     match lower.as_str() {
-        "contains" => contains(e, args),
-        "startswith" => prefix(e, args, |a, b| a.starts_with(b)),
-        "endswith" => prefix(e, args, |a, b| a.ends_with(b)),
-        "format" => format_text(e, args, offset),
-        "join" => join(e, args, offset),
+        "contains" => contains(e, args, level),
+        "startswith" => prefix(e, args, level, |a, b| a.starts_with(b)),
+        "endswith" => prefix(e, args, level, |a, b| a.ends_with(b)),
+        "format" => format_text(e, args, offset, level),
+        "join" => join(e, args, offset, level),
         "tojson" => {
-            let text = e.value(&args[0])?.to_json_pretty();
-            e.memory.add_text(&text, offset)?;
-            Ok(Value::string(text))
+            let value = e.value(&args[0], level)?;
+            Counter::default().add_json(&value, 0, offset)?;
+            Ok(Value::string(value.to_json_pretty()))
         }
         "fromjson" => {
-            let text = e.value(&args[0])?;
+            let text = e.value(&args[0], level)?;
             from_json(&text.to_text(), offset)
         }
-        "case" => case(e, args, offset),
+        "case" => case(e, args, offset, level),
         "hashfiles" => {
             let mut patterns = Vec::new();
             for arg in args {
-                patterns.push(e.value(arg)?.to_text().into_owned());
+                patterns.push(e.value(arg, level)?.to_text().into_owned());
             }
             e.environment.hash_files(&patterns).map(Value::string)
         }
@@ -100,7 +163,7 @@ pub(crate) fn call(
             Some(status) => {
                 let mut names = Vec::new();
                 for arg in args {
-                    names.push(e.value(arg)?.to_text().into_owned());
+                    names.push(e.value(arg, level)?.to_text().into_owned());
                 }
                 e.environment.status(status, &names).map(Value::Bool)
             }
@@ -109,16 +172,17 @@ pub(crate) fn call(
     }
 }
 
-fn contains(e: &mut Evaluator<'_>, args: &[Expr]) -> Result<Value, EvalError> {
-    let left = e.value(&args[0])?;
+fn contains(e: &mut Evaluator<'_>, args: &[Expr], level: usize) -> Result<Value, EvalError> {
+    let left = e.value(&args[0], level)?;
     let found = match &left {
+        Value::Array(items) if items.is_empty() => false,
         Value::Array(items) => {
-            let right = e.value(&args[1])?;
+            let right = e.value(&args[1], level)?;
             items.iter().any(|item| loose_eq(&right, item))
         }
         Value::Object(_) => false,
         _ => {
-            let right = e.value(&args[1])?;
+            let right = e.value(&args[1], level)?;
             right.is_primitive() && contains_ignore_case(&left.to_text(), &right.to_text())
         }
     };
@@ -128,37 +192,45 @@ fn contains(e: &mut Evaluator<'_>, args: &[Expr]) -> Result<Value, EvalError> {
 fn prefix(
     e: &mut Evaluator<'_>,
     args: &[Expr],
+    level: usize,
     test: fn(&str, &str) -> bool,
 ) -> Result<Value, EvalError> {
-    let left = e.value(&args[0])?;
-    let right = e.value(&args[1])?;
-    let found = left.is_primitive()
-        && right.is_primitive()
-        && test(&upper(&left.to_text()), &upper(&right.to_text()));
+    let left = e.value(&args[0], level)?;
+    if !left.is_primitive() {
+        return Ok(Value::Bool(false));
+    }
+    let right = e.value(&args[1], level)?;
+    let found = right.is_primitive() && test(&upper(&left.to_text()), &upper(&right.to_text()));
     Ok(Value::Bool(found))
 }
 
-fn join(e: &mut Evaluator<'_>, args: &[Expr], offset: usize) -> Result<Value, EvalError> {
-    let items = e.value(&args[0])?;
+fn join(
+    e: &mut Evaluator<'_>,
+    args: &[Expr],
+    offset: usize,
+    level: usize,
+) -> Result<Value, EvalError> {
+    let items = e.value(&args[0], level)?;
     let text = match &items {
         Value::Array(items) => {
             let mut separator = ",".to_owned();
             if items.len() > 1
                 && let Some(arg) = args.get(1)
             {
-                let value = e.value(arg)?;
+                let value = e.value(arg, level)?;
                 if value.is_primitive() {
                     separator = value.to_text().into_owned();
                 }
             }
             let mut text = String::new();
+            let mut counter = Counter::default();
             for (i, item) in items.iter().enumerate() {
                 if i > 0 {
-                    e.memory.add_text(&separator, offset)?;
+                    counter.add_text(&separator, offset)?;
                     text.push_str(&separator);
                 }
                 let item = item.to_text();
-                e.memory.add_text(&item, offset)?;
+                counter.add_text(&item, offset)?;
                 text.push_str(&item);
             }
             text
@@ -190,42 +262,50 @@ fn depth(value: &Value) -> usize {
     }
 }
 
-fn case(e: &mut Evaluator<'_>, args: &[Expr], offset: usize) -> Result<Value, EvalError> {
+fn case(
+    e: &mut Evaluator<'_>,
+    args: &[Expr],
+    offset: usize,
+    level: usize,
+) -> Result<Value, EvalError> {
     let (default, pairs) = args
         .split_last()
         .ok_or_else(|| failed("case requires an odd number of arguments", offset))?;
     for pair in pairs.chunks_exact(2) {
-        match e.value(&pair[0])? {
-            Value::Bool(true) => return e.value(&pair[1]),
+        match e.value(&pair[0], level)? {
+            Value::Bool(true) => return e.value(&pair[1], level),
             Value::Bool(false) => {}
             _ => {
-                return Err(failed(
-                    "case predicate must evaluate to a boolean value",
-                    offset,
-                ));
+                return Err(failed("case predicate must evaluate to a boolean value", offset));
             }
         }
     }
-    e.value(default)
+    e.value(default, level)
 }
 
 /// `{{` and `}}` escape; `{N}` is the Nth argument, evaluated when it is first used; anything
 /// after a colon is a format specifier, and there are none.
-fn format_text(e: &mut Evaluator<'_>, args: &[Expr], offset: usize) -> Result<Value, EvalError> {
-    let format = e.value(&args[0])?;
+fn format_text(
+    e: &mut Evaluator<'_>,
+    args: &[Expr],
+    offset: usize,
+    level: usize,
+) -> Result<Value, EvalError> {
+    let format = e.value(&args[0], level)?;
     let format = format.to_text();
     let pieces = split_format(&format, args.len() - 1, offset)?;
     let mut values: Vec<Option<String>> = vec![None; args.len() - 1];
     let mut out = String::new();
+    let mut counter = Counter::default();
     for piece in pieces {
         match piece {
             Piece::Text(text) => {
-                e.memory.add_text(text, offset)?;
+                counter.add_text(text, offset)?;
                 out.push_str(text);
             }
             Piece::Argument { index, specifiers } => {
                 if values[index].is_none() {
-                    let value = e.value(&args[index + 1])?;
+                    let value = e.value(&args[index + 1], level)?;
                     if !specifiers.is_empty() {
                         return Err(failed(
                             format!(
@@ -243,7 +323,7 @@ fn format_text(e: &mut Evaluator<'_>, args: &[Expr], offset: usize) -> Result<Va
                     ));
                 }
                 let text = values[index].as_deref().unwrap_or_default();
-                e.memory.add_text(text, offset)?;
+                counter.add_text(text, offset)?;
                 out.push_str(text);
             }
         }
@@ -261,12 +341,7 @@ fn split_format(
     arguments: usize,
     offset: usize,
 ) -> Result<Vec<Piece<'_>>, EvalError> {
-    let invalid = || {
-        failed(
-            format!("The following format string is invalid: {format}"),
-            offset,
-        )
-    };
+    let invalid = || failed(format!("The following format string is invalid: {format}"), offset);
     let bytes = format.as_bytes();
     let mut pieces = Vec::new();
     let mut at = 0;
@@ -283,10 +358,7 @@ fn split_format(
         if bytes[brace] == b'}' {
             return Err(invalid());
         }
-        let digits = bytes[brace + 1..]
-            .iter()
-            .take_while(|b| b.is_ascii_digit())
-            .count();
+        let digits = bytes[brace + 1..].iter().take_while(|b| b.is_ascii_digit()).count();
         let after = brace + 1 + digits;
         let index: u8 = format[brace + 1..after].parse().map_err(|_| invalid())?;
         let (specifiers, end) = read_specifiers(format, after).ok_or_else(invalid)?;

@@ -109,28 +109,19 @@ impl fmt::Debug for Lexer<'_> {
 }
 
 fn boundary(c: char) -> bool {
-    matches!(
-        c,
-        '(' | '[' | ')' | ']' | ',' | '.' | '!' | '>' | '<' | '=' | '&' | '|'
-    ) || c.is_whitespace()
+    matches!(c, '(' | '[' | ')' | ']' | ',' | '.' | '!' | '>' | '<' | '=' | '&' | '|')
+        || c.is_whitespace()
 }
 
 pub(crate) fn is_keyword(text: &str) -> bool {
     let mut chars = text.chars();
-    chars
-        .next()
-        .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+    chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
         && chars.all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
 }
 
 impl<'a> Lexer<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Lexer {
-            text,
-            at: 0,
-            last: None,
-            open: Vec::new(),
-        }
+        Lexer { text, at: 0, last: None, open: Vec::new() }
     }
 
     /// Whether a bracket is still open.
@@ -148,10 +139,10 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn unexpected(&self, start: usize) -> SyntaxError {
+    fn unexpected(&self, kind: ErrorKind, start: usize) -> SyntaxError {
         let raw = &self.text[start..self.at.max(start)];
         SyntaxError {
-            kind: ErrorKind::Lexing,
+            kind,
             message: format!(
                 "Unexpected symbol: '{raw}'. Located at position {} within expression: {}",
                 position(self.text, start),
@@ -162,7 +153,46 @@ impl<'a> Lexer<'a> {
         }
     }
 
+    /// An error, unless characters further on make no token: those are found first, as GitHub's
+    /// packages read all tokens before any grammar.
+    pub(crate) fn or_lexing(&mut self, error: SyntaxError) -> SyntaxError {
+        loop {
+            match self.raw() {
+                Ok(None) => return error,
+                Ok(Some(token)) => self.last = Some(token.kind),
+                Err(lexing) => return lexing,
+            }
+        }
+    }
+
     pub(crate) fn next(&mut self) -> Result<Option<Token>, SyntaxError> {
+        let Some(token) = self.raw()? else { return Ok(None) };
+        if !self.legal(token.kind) || !self.balanced(token.kind) {
+            let error = self.unexpected(ErrorKind::Parsing, token.start);
+            self.last = Some(token.kind);
+            return Err(self.or_lexing(error));
+        }
+        self.last = Some(token.kind);
+        Ok(Some(token))
+    }
+
+    /// Keeps the stack of open brackets; false if a bracket or comma has no place in it.
+    fn balanced(&mut self, kind: TokenKind) -> bool {
+        use TokenKind as T;
+        match kind {
+            T::StartGroup | T::StartIndex | T::StartParameters => {
+                self.open.push(kind);
+                true
+            }
+            T::EndGroup => self.open.pop() == Some(T::StartGroup),
+            T::EndIndex => self.open.pop() == Some(T::StartIndex),
+            T::EndParameters => self.open.pop() == Some(T::StartParameters),
+            T::Separator => self.open.last() == Some(&T::StartParameters),
+            _ => true,
+        }
+    }
+
+    fn raw(&mut self) -> Result<Option<Token>, SyntaxError> {
         self.take_while(char::is_whitespace);
         let start = self.at;
         let Some(c) = self.peek() else {
@@ -192,7 +222,7 @@ impl<'a> Lexer<'a> {
                 self.take_while(|c| !boundary(c) || c == '.');
                 number = parse_number(&self.text[start..self.at]);
                 if number.is_nan() {
-                    return Err(self.unexpected(start));
+                    return Err(self.unexpected(ErrorKind::Lexing, start));
                 }
                 TokenKind::Number
             }
@@ -200,42 +230,13 @@ impl<'a> Lexer<'a> {
                 self.take_while(|c| !boundary(c));
                 let word = &self.text[start..self.at];
                 if !is_keyword(word) {
-                    return Err(self.unexpected(start));
+                    return Err(self.unexpected(ErrorKind::Lexing, start));
                 }
                 text = word.to_owned();
                 self.keyword(word, &mut number)
             }
         };
-        if !self.legal(kind) {
-            return Err(self.unexpected(start));
-        }
-        match kind {
-            TokenKind::StartGroup | TokenKind::StartIndex | TokenKind::StartParameters => {
-                self.open.push(kind);
-            }
-            TokenKind::EndGroup | TokenKind::EndIndex | TokenKind::EndParameters => {
-                let opener = match kind {
-                    TokenKind::EndGroup => TokenKind::StartGroup,
-                    TokenKind::EndIndex => TokenKind::StartIndex,
-                    _ => TokenKind::StartParameters,
-                };
-                if self.open.pop() != Some(opener) {
-                    return Err(self.unexpected(start));
-                }
-            }
-            TokenKind::Separator if self.open.last() != Some(&TokenKind::StartParameters) => {
-                return Err(self.unexpected(start));
-            }
-            _ => {}
-        }
-        self.last = Some(kind);
-        Ok(Some(Token {
-            kind,
-            start,
-            end: self.at,
-            number,
-            text,
-        }))
+        Ok(Some(Token { kind, start, end: self.at, number, text }))
     }
 
     /// A `.` begins a number where an operand may begin.
@@ -282,7 +283,7 @@ impl<'a> Lexer<'a> {
             }
             text.push(c);
         }
-        Err(self.unexpected(start))
+        Err(self.unexpected(ErrorKind::Lexing, start))
     }
 
     fn operator(&mut self, start: usize) -> Result<Operator, SyntaxError> {
@@ -305,7 +306,7 @@ impl<'a> Lexer<'a> {
             "<" => Ok(Operator::Lt),
             _ => {
                 self.take_while(|c| !boundary(c));
-                Err(self.unexpected(start))
+                Err(self.unexpected(ErrorKind::Lexing, start))
             }
         }
     }

@@ -63,13 +63,7 @@ fn precedence(kind: TokenKind) -> u8 {
 
 impl<'a> Parser<'a> {
     fn new(text: &'a str, scope: Option<&'a Scope>) -> Self {
-        Parser {
-            text,
-            scope,
-            lexer: Lexer::new(text),
-            operands: Vec::new(),
-            operators: Vec::new(),
-        }
+        Parser { text, scope, lexer: Lexer::new(text), operands: Vec::new(), operators: Vec::new() }
     }
 
     fn error(&self, start: usize, end: usize, what: &str) -> SyntaxError {
@@ -87,12 +81,7 @@ impl<'a> Parser<'a> {
     }
 
     fn limit(&self, message: String) -> SyntaxError {
-        SyntaxError {
-            kind: ErrorKind::Parsing,
-            message,
-            offset: 0,
-            len: self.text.len(),
-        }
+        SyntaxError { kind: ErrorKind::Parsing, message, offset: 0, len: self.text.len() }
     }
 
     fn run(mut self) -> Result<Option<Expr>, SyntaxError> {
@@ -101,7 +90,9 @@ impl<'a> Parser<'a> {
         }
         let mut last: Option<Token> = None;
         while let Some(token) = self.lexer.next()? {
-            self.push(&token, last.as_ref())?;
+            if let Err(error) = self.push(&token, last.as_ref()) {
+                return Err(self.lexer.or_lexing(error));
+            }
             last = Some(token);
         }
         let Some(last) = last else { return Ok(None) };
@@ -178,13 +169,7 @@ impl<'a> Parser<'a> {
     }
 
     fn operand(&mut self, token: &Token, kind: ExprKind) {
-        self.operands.push(Operand {
-            expr: Expr {
-                kind,
-                start: token.start,
-            },
-            depth: 1,
-        });
+        self.operands.push(Operand { expr: Expr { kind, start: token.start }, depth: 1 });
     }
 
     fn pending(&mut self, token: &Token) {
@@ -198,11 +183,8 @@ impl<'a> Parser<'a> {
     }
 
     fn arity(&self, name: &str) -> Option<(usize, usize)> {
-        well_known(name).or_else(|| {
-            self.scope
-                .and_then(|s| s.function(name))
-                .map(|f| (f.min, f.max))
-        })
+        well_known(name)
+            .or_else(|| self.scope.and_then(|s| s.function(name)).map(|f| (f.min, f.max)))
     }
 
     /// The lexer let only whole operands through, so the stack holds what an operator needs.
@@ -218,10 +200,7 @@ impl<'a> Parser<'a> {
         if depth > MAX_DEPTH {
             return Err(self.limit(format!("Exceeded max expression depth {MAX_DEPTH}")));
         }
-        self.operands.push(Operand {
-            expr: Expr { kind, start },
-            depth,
-        });
+        self.operands.push(Operand { expr: Expr { kind, start }, depth });
         Ok(())
     }
 
@@ -242,11 +221,7 @@ impl<'a> Parser<'a> {
         let base = self.pop()?;
         let start = base.expr.start;
         let depth = base.depth.max(index.depth);
-        self.node(
-            ExprKind::Index(Box::new(base.expr), Box::new(index.expr)),
-            start,
-            depth,
-        )
+        self.node(ExprKind::Index(Box::new(base.expr), Box::new(index.expr)), start, depth)
     }
 
     fn end_parameters(&mut self) -> Result<(), SyntaxError> {
@@ -255,9 +230,7 @@ impl<'a> Parser<'a> {
         let Some(function) = self.operators.pop() else {
             return Err(self.limit("Unexpected end of expression".into()));
         };
-        let args = self
-            .operands
-            .split_off(function.operands.min(self.operands.len()));
+        let args = self.operands.split_off(function.operands.min(self.operands.len()));
         if let Some((min, max)) = self.arity(&function.name) {
             let refuse = |what| Err(self.error(function.start, function.end, what));
             if args.len() < min {
@@ -276,11 +249,7 @@ impl<'a> Parser<'a> {
     }
 
     fn flush_while(&mut self, test: impl Fn(&Pending) -> bool) -> Result<(), SyntaxError> {
-        while self
-            .operators
-            .last()
-            .is_some_and(|p| precedence(p.kind) > 0 && test(p))
-        {
+        while self.operators.last().is_some_and(|p| precedence(p.kind) > 0 && test(p)) {
             if let Some(operator) = self.operators.pop() {
                 self.apply(&operator)?;
             }
@@ -301,11 +270,7 @@ impl<'a> Parser<'a> {
             );
         };
         if op == Operator::Not {
-            return self.node(
-                ExprKind::Not(Box::new(right.expr)),
-                operator.start,
-                right.depth,
-            );
+            return self.node(ExprKind::Not(Box::new(right.expr)), operator.start, right.depth);
         }
         let left = self.pop()?;
         let start = left.expr.start;
@@ -345,21 +310,10 @@ impl<'a> Parser<'a> {
                 }
                 kind => {
                     depth = depth.max(operand.depth);
-                    items.push(Expr {
-                        kind,
-                        start: operand.expr.start,
-                    });
+                    items.push(Expr { kind, start: operand.expr.start });
                 }
             }
         }
-        self.node(
-            if and {
-                ExprKind::And(items)
-            } else {
-                ExprKind::Or(items)
-            },
-            start,
-            depth,
-        )
+        self.node(if and { ExprKind::And(items) } else { ExprKind::Or(items) }, start, depth)
     }
 }

@@ -30,10 +30,7 @@ impl Scope {
                 scope.contexts.push(entry.to_owned());
                 continue;
             };
-            let (min, max) = rest
-                .trim_end_matches(')')
-                .split_once(',')
-                .unwrap_or(("0", "MAX"));
+            let (min, max) = rest.trim_end_matches(')').split_once(',').unwrap_or(("0", "MAX"));
             scope.functions.push(FunctionArity {
                 name: name.to_owned(),
                 min: min.trim().parse().unwrap_or(0),
@@ -50,9 +47,7 @@ impl Scope {
 
     /// The extra function of that name.
     pub fn function(&self, name: &str) -> Option<&FunctionArity> {
-        self.functions
-            .iter()
-            .find(|f| f.name.eq_ignore_ascii_case(name))
+        self.functions.iter().find(|f| f.name.eq_ignore_ascii_case(name))
     }
 }
 

@@ -80,10 +80,7 @@ const MAX_DEPTH: usize = 50;
 impl Template {
     /// Text without expressions at no particular place.
     pub fn text(text: impl Into<Arc<str>>) -> Self {
-        Template {
-            place: Place::default(),
-            kind: TemplateKind::String(text.into()),
-        }
+        Template { place: Place::default(), kind: TemplateKind::String(text.into()) }
     }
 
     /// The text, if it is one without expressions.
@@ -104,10 +101,7 @@ impl Template {
 
     /// The value under a literal key of a mapping.
     pub fn get(&self, key: &str) -> Option<&Template> {
-        self.pairs()
-            .iter()
-            .find(|(k, _)| k.as_str() == Some(key))
-            .map(|(_, v)| v)
+        self.pairs().iter().find(|(k, _)| k.as_str() == Some(key)).map(|(_, v)| v)
     }
 
     /// Calls `visit` on this template and everything in it, outermost first.
@@ -178,10 +172,7 @@ impl Template {
     }
 
     fn failed(&self, message: String) -> TemplateError {
-        TemplateError::Failed {
-            message,
-            place: self.place,
-        }
+        TemplateError::Failed { message, place: self.place }
     }
 
     fn value(&self, e: &dyn Environment, depth: usize) -> Result<Value, TemplateError> {
@@ -233,10 +224,9 @@ impl Template {
     ) -> Result<Vec<(String, Value)>, TemplateError> {
         let TemplateKind::Mapping(pairs) = &self.kind else {
             return match self.value(e, depth)? {
-                Value::Object(object) => Ok(object
-                    .iter()
-                    .map(|(k, v)| (k.to_owned(), v.clone()))
-                    .collect()),
+                Value::Object(object) => {
+                    Ok(object.iter().map(|(k, v)| (k.to_owned(), v.clone())).collect())
+                }
                 Value::Null => Ok(Vec::new()),
                 other => Err(self.failed(format!("Expected a mapping, found {}", other.kind()))),
             };

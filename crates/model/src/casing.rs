@@ -32,17 +32,9 @@ pub fn eq_ignore_case(a: &str, b: &str) -> bool {
     a.chars().map(upper_char).eq(b.chars().map(upper_char))
 }
 
-/// Order without case, by UTF-16 code unit.
+/// Order without case, by code point.
 pub fn compare_ignore_case(a: &str, b: &str) -> Ordering {
-    if a.is_ascii() && b.is_ascii() {
-        let key = |s: &str| {
-            s.bytes()
-                .map(|b| b.to_ascii_uppercase())
-                .collect::<Vec<_>>()
-        };
-        return key(a).cmp(&key(b));
-    }
-    upper(a).encode_utf16().cmp(upper(b).encode_utf16())
+    a.chars().map(upper_char).cmp(b.chars().map(upper_char))
 }
 
 /// Substring test without case.

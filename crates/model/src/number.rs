@@ -2,7 +2,7 @@
 
 /// A string as a number by the rules of actions/runner `ExpressionUtility.ParseNumber`: trimmed,
 /// empty is 0, decimal with optional sign and exponent, `0x` as a 32-bit two's complement, `0o`
-/// likewise, `Infinity`, `-Infinity`; anything else is NaN.
+/// likewise, `infinity` in any case with a sign or none; anything else is NaN.
 pub fn parse_number(text: &str) -> f64 {
     let text = text.trim();
     if text.is_empty() {
@@ -17,10 +17,14 @@ pub fn parse_number(text: &str) -> f64 {
     if let Some(octal) = text.strip_prefix("0o") {
         return radix(octal, 8);
     }
-    match text {
-        "Infinity" => f64::INFINITY,
-        "-Infinity" => f64::NEG_INFINITY,
-        _ => f64::NAN,
+    let (negative, word) = match text.strip_prefix(['-', '+']) {
+        Some(rest) => (text.starts_with('-'), rest),
+        None => (false, text),
+    };
+    match (word.eq_ignore_ascii_case("infinity"), negative) {
+        (true, false) => f64::INFINITY,
+        (true, true) => f64::NEG_INFINITY,
+        (false, _) => f64::NAN,
     }
 }
 
@@ -67,11 +71,7 @@ pub fn number_to_string(number: f64) -> String {
         return "NaN".into();
     }
     if number.is_infinite() {
-        return if number > 0.0 {
-            "Infinity".into()
-        } else {
-            "-Infinity".into()
-        };
+        return if number > 0.0 { "Infinity".into() } else { "-Infinity".into() };
     }
     if number == 0.0 {
         return "0".into();
@@ -91,10 +91,7 @@ pub fn number_to_string(number: f64) -> String {
     let digits = digits.trim_end_matches('0');
     if exponent > -5 && exponent < 15 {
         let body = if exponent < 0 {
-            format!(
-                "0.{}{digits}",
-                "0".repeat(usize::try_from(-exponent - 1).unwrap_or(0))
-            )
+            format!("0.{}{digits}", "0".repeat(usize::try_from(-exponent - 1).unwrap_or(0)))
         } else {
             let whole = usize::try_from(exponent).unwrap_or(0) + 1;
             if digits.len() <= whole {
@@ -108,10 +105,7 @@ pub fn number_to_string(number: f64) -> String {
     let (first, rest) = digits.split_at(1);
     let point = if rest.is_empty() { "" } else { "." };
     let exponent_sign = if exponent < 0 { '-' } else { '+' };
-    format!(
-        "{sign}{first}{point}{rest}E{exponent_sign}{:02}",
-        exponent.abs()
-    )
+    format!("{sign}{first}{point}{rest}E{exponent_sign}{:02}", exponent.abs())
 }
 
 #[cfg(test)]
@@ -152,7 +146,7 @@ mod tests {
         ] {
             assert_eq!(parse_number(text), number, "{text}");
         }
-        for text in ["-0x1", "1e", "abc", "0x", "0x1ffffffff", "infinity", "."] {
+        for text in ["-0x1", "1e", "abc", "0x", "0x1ffffffff", "infinit", "."] {
             assert!(parse_number(text).is_nan(), "{text}");
         }
     }

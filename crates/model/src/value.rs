@@ -109,7 +109,7 @@ impl Value {
     }
 
     /// Parses strict JSON. Keys keep their order; of keys that differ only in case the first
-    /// stays (`JsonParser.cs`).
+    /// spelling stays with the last value (the runner's `FromJson.cs` over Newtonsoft).
     pub fn from_json(text: &str) -> Result<Value, JsonError> {
         serde_json::from_str(text)
     }
@@ -256,18 +256,11 @@ impl Object {
 
     /// An empty object whose names do not ignore case.
     pub fn case_sensitive() -> Self {
-        Object {
-            case_sensitive: true,
-            ..Object::default()
-        }
+        Object { case_sensitive: true, ..Object::default() }
     }
 
     fn key(&self, name: &str) -> String {
-        if self.case_sensitive {
-            name.to_owned()
-        } else {
-            upper(name)
-        }
+        if self.case_sensitive { name.to_owned() } else { upper(name) }
     }
 
     fn position(&self, name: &str) -> Option<usize> {
@@ -275,11 +268,7 @@ impl Object {
             return self.index.get(&self.key(name)).copied();
         }
         self.entries.iter().position(|(key, _)| {
-            if self.case_sensitive {
-                **key == *name
-            } else {
-                eq_ignore_case(key, name)
-            }
+            if self.case_sensitive { **key == *name } else { eq_ignore_case(key, name) }
         })
     }
 
@@ -315,11 +304,7 @@ impl Object {
 
     fn reindex(&mut self) {
         self.index = if self.entries.len() > INDEX_FROM {
-            self.entries
-                .iter()
-                .enumerate()
-                .map(|(i, (k, _))| (self.key(k), i))
-                .collect()
+            self.entries.iter().enumerate().map(|(i, (k, _))| (self.key(k), i)).collect()
         } else {
             BTreeMap::new()
         };
@@ -430,9 +415,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut object = Object::new();
         while let Some((key, value)) = map.next_entry::<String, Value>()? {
-            if object.get(&key).is_none() {
-                object.insert(key, value);
-            }
+            object.insert(key, value);
         }
         Ok(Value::Object(Arc::new(object)))
     }
@@ -448,10 +431,7 @@ mod tests {
         insta::assert_snapshot!(value.to_json_pretty(), @r#"
         {
           "b": 1,
-          "A": [
-            true,
-            null
-          ],
+          "A": 2,
           "c": "x\u0085"
         }
         "#);

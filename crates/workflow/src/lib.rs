@@ -1,1 +1,7 @@
-//! (not yet)
+//! GitHub workflow and action files: read, check, select by trigger, lower to a plan.
+
+pub mod cron;
+pub mod glob;
+pub mod matrix;
+mod reader;
+mod schema;

@@ -179,13 +179,7 @@ impl<'a> Reader<'a> {
                     }
                 };
                 let span = Span::new(span.start, items.last().map_or(end.end, |n| n.span.end));
-                (
-                    Node {
-                        span,
-                        kind: Kind::Sequence(items),
-                    },
-                    anchor,
-                )
+                (Node { span, kind: Kind::Sequence(items) }, anchor)
             }
             Event::MappingStart(_, anchor, _) => {
                 self.open(anchor);
@@ -203,19 +197,9 @@ impl<'a> Reader<'a> {
                     let value = self.node(event, span, depth + 1)?;
                     pairs.push((key, value));
                 };
-                let start = pairs
-                    .first()
-                    .map_or(span.start, |(k, _)| k.span.start.min(span.start));
-                let last = pairs
-                    .last()
-                    .map_or(end.end, |(k, v)| v.span.end.max(k.span.end));
-                (
-                    Node {
-                        span: Span::new(start, last),
-                        kind: Kind::Mapping(pairs),
-                    },
-                    anchor,
-                )
+                let start = pairs.first().map_or(span.start, |(k, _)| k.span.start.min(span.start));
+                let last = pairs.last().map_or(end.end, |(k, v)| v.span.end.max(k.span.end));
+                (Node { span: Span::new(start, last), kind: Kind::Mapping(pairs) }, anchor)
             }
             Event::Alias(id) => return self.alias(id, span),
             Event::UnresolvedAlias(name) => {
@@ -253,11 +237,7 @@ impl<'a> Reader<'a> {
     }
 
     fn alias(&mut self, id: usize, span: Span) -> Result<Node, Diagnostic> {
-        let target = self
-            .anchors
-            .iter()
-            .find(|(anchor, _)| *anchor == id)
-            .map(|(_, n)| n.clone());
+        let target = self.anchors.iter().find(|(anchor, _)| *anchor == id).map(|(_, n)| n.clone());
         match target {
             Some(Some(node)) => {
                 self.count(node.count() - 1, span)?;
@@ -314,10 +294,7 @@ impl<'a> Reader<'a> {
                 }
             },
         };
-        Ok(Node {
-            span: trim_block(self.source, span),
-            kind,
-        })
+        Ok(Node { span: trim_block(self.source, span), kind })
     }
 }
 
@@ -333,9 +310,7 @@ fn trap(source: &Source, at: usize) -> Option<String> {
     let value = value.split_once(": ").map_or(value, |(_, v)| v.trim());
     for value in value.trim_matches(['[', ']']).split(',').map(str::trim) {
         if value.starts_with('*') {
-            return Some(format!(
-                "YAML reads a leading `*` as an alias: write '{value}'"
-            ));
+            return Some(format!("YAML reads a leading `*` as an alias: write '{value}'"));
         }
         if value.starts_with('!') {
             return Some(format!(

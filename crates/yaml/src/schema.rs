@@ -53,13 +53,11 @@ fn integer(text: &str) -> Option<Kind> {
     if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
         return None;
     }
-    Some(Kind::Number(
-        match u32::from_str_radix(digits.trim_start_matches('0'), radix) {
-            Ok(bits) => f64::from(bits.cast_signed()),
-            Err(_) if digits.bytes().all(|b| b == b'0') => 0.0,
-            Err(_) => return None,
-        },
-    ))
+    Some(Kind::Number(match u32::from_str_radix(digits.trim_start_matches('0'), radix) {
+        Ok(bits) => f64::from(bits.cast_signed()),
+        Err(_) if digits.bytes().all(|b| b == b'0') => 0.0,
+        Err(_) => return None,
+    }))
 }
 
 fn float(text: &str) -> Option<Kind> {
@@ -76,9 +74,7 @@ fn float(text: &str) -> Option<Kind> {
         _ => {}
     }
     let mantissa = rest.split(['e', 'E']).next().unwrap_or_default();
-    let shaped = rest
-        .bytes()
-        .all(|b| b.is_ascii_digit() || b"eE+-.".contains(&b))
+    let shaped = rest.bytes().all(|b| b.is_ascii_digit() || b"eE+-.".contains(&b))
         && mantissa.bytes().any(|b| b.is_ascii_digit());
     if !shaped || mantissa.contains(['+', '-']) {
         return None;

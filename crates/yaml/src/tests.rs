@@ -7,10 +7,7 @@ fn dump(node: &Node) -> String {
         Kind::Number(n) => format!("{n}"),
         Kind::String(s) => format!("{s:?}"),
         Kind::Sequence(items) => {
-            format!(
-                "[{}]",
-                items.iter().map(dump).collect::<Vec<_>>().join(", ")
-            )
+            format!("[{}]", items.iter().map(dump).collect::<Vec<_>>().join(", "))
         }
         Kind::Mapping(pairs) => format!(
             "{{{}}}",

@@ -1,1 +1,2 @@
-//! (not yet)
+//! The step machine (being built).
+pub mod spec;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use trainyard_diagnostics::{Diagnostic, Severity, Source, Span};
+use trainyard_diagnostics::{Diagnostic, Source, Span};
 use trainyard_expression::{
     ErrorKind, Expr, ExprKind, Expression, Place, Scope, SyntaxError, Template, TemplateKind,
     parse_in,
@@ -563,11 +563,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Everything found so far, gentler than an error, where GitHub lets it pass.
-    pub(crate) fn soften(&mut self, from: usize) {
-        for diagnostic in &mut self.diagnostics[from..] {
-            diagnostic.severity = Severity::Warning;
-        }
+    /// The source text of a place.
+    pub(crate) fn text(&self, place: Place) -> &str {
+        self.source.slice(self.span(place))
     }
 }
 

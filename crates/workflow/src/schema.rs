@@ -99,6 +99,11 @@ impl Schema {
         *self.names.get(name).expect("the schema has this definition")
     }
 
+    /// Whether there is a definition of that name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.names.contains_key(name)
+    }
+
     /// What an expression may use under these context entries.
     pub(crate) fn scope(&self, allowed: Allowed) -> Scope {
         Scope::from_schema(

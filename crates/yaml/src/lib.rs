@@ -66,11 +66,96 @@ impl Node {
 
 /// Reads the one document of a source. The first fault ends it.
 pub fn parse(source: &Source) -> Result<Node, Diagnostic> {
+    let mut patches = Patches::default();
+    let mut text = source.text().to_owned();
+    loop {
+        match read(source, &text, &patches) {
+            Ok(node) => return Ok(node),
+            Err(Fault::Diagnostic(diagnostic)) => return Err(diagnostic),
+            Err(Fault::Scan { at, info }) => {
+                let Some((insert, blanks)) = leniency(&text, at, &info) else {
+                    return Err(scan_error(source, patches.original(at), &info));
+                };
+                if patches.0.len() >= MAX_PATCHES {
+                    return Err(scan_error(source, patches.original(at), &info));
+                }
+                text.insert_str(insert, &" ".repeat(blanks));
+                patches.add(insert, blanks);
+            }
+        }
+    }
+}
+
+/// How often one file may lean on YamlDotNet's leniency.
+const MAX_PATCHES: usize = 64;
+
+/// Blanks put into the text before it was read: place in that text, and how many.
+#[derive(Default)]
+struct Patches(Vec<(usize, usize)>);
+
+impl Patches {
+    fn add(&mut self, at: usize, blanks: usize) {
+        for patch in &mut self.0 {
+            if patch.0 >= at {
+                patch.0 += blanks;
+            }
+        }
+        self.0.push((at, blanks));
+    }
+
+    /// The offset in the source of an offset in the patched text.
+    fn original(&self, offset: usize) -> usize {
+        let before: usize = self.0.iter().filter(|(at, _)| *at < offset).map(|(_, n)| n).sum();
+        offset.saturating_sub(before)
+    }
+}
+
+/// Two things that YamlDotNet accepts and YAML forbids, which real files hold: a comment right
+/// behind a bracket, and a quoted or flow text that goes on at the margin. Where to put how many
+/// blanks so that a strict parser reads them alike.
+fn leniency(text: &str, at: usize, info: &str) -> Option<(usize, usize)> {
+    let at = text.floor_char_boundary(at.min(text.len()));
+    if info.starts_with("comments must be separated") {
+        let hash = at + text[at..].find('#')?;
+        return Some((hash, 1));
+    }
+    if info.starts_with("invalid indentation") {
+        let line = text[..at].rfind('\n').map_or(0, |i| i + 1);
+        return Some((line, 64));
+    }
+    None
+}
+
+enum Fault {
+    Scan { at: usize, info: String },
+    Diagnostic(Diagnostic),
+}
+
+impl From<Diagnostic> for Fault {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Fault::Diagnostic(diagnostic)
+    }
+}
+
+fn scan_error(source: &Source, at: usize, info: &str) -> Diagnostic {
+    let diagnostic = Diagnostic::error(
+        "yaml/syntax",
+        Span::new(at, at + 1),
+        format!("This is not valid YAML: {info}"),
+    );
+    match trap(source, at) {
+        Some(help) => diagnostic.with_help(help),
+        None => diagnostic,
+    }
+}
+
+fn read(source: &Source, text: &str, patches: &Patches) -> Result<Node, Fault> {
     let mut options = Options::default();
     options.emit_unresolved_aliases = true;
     let mut reader = Reader {
-        parser: Parser::new_from_str_with_options(source.text(), options),
+        parser: Parser::new_from_str_with_options(text, options),
         source,
+        patches,
         anchors: Vec::new(),
         nodes: 0,
         last: 0,
@@ -81,6 +166,7 @@ pub fn parse(source: &Source) -> Result<Node, Diagnostic> {
 struct Reader<'a> {
     parser: Parser<'a, granit_parser::StrInput<'a>>,
     source: &'a Source,
+    patches: &'a Patches,
     /// Anchor id and the node it names; `None` while that node is still being read.
     anchors: Vec<(usize, Option<Node>)>,
     nodes: usize,
@@ -88,38 +174,28 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn next(&mut self) -> Result<Option<(Event<'a>, Span)>, Diagnostic> {
+    fn next(&mut self) -> Result<Option<(Event<'a>, Span)>, Fault> {
         loop {
-            let Some(next) = self.parser.next_event() else {
-                return Ok(None);
-            };
-            let (event, span) = next.map_err(|error| self.scan_error(&error))?;
+            let Some(next) = self.parser.next_event() else { return Ok(None) };
+            let (event, span) = next.map_err(|error| Fault::Scan {
+                at: error.marker().byte_offset().unwrap_or(self.last),
+                info: error.info().to_owned(),
+            })?;
             if matches!(event, Event::Comment(..)) {
                 continue;
             }
-            let start = span.start.byte_offset().unwrap_or(self.last);
+            let start = span.tag_start().unwrap_or(span.start);
+            let start = start.byte_offset().unwrap_or(self.last);
             let end = span.end.byte_offset().unwrap_or(start);
             self.last = end;
-            return Ok(Some((event, Span::new(start, end))));
+            return Ok(Some((
+                event,
+                Span::new(self.patches.original(start), self.patches.original(end)),
+            )));
         }
     }
 
-    fn scan_error(&self, error: &granit_parser::ScanError) -> Diagnostic {
-        let marker = error.marker();
-        let at = marker.byte_offset().unwrap_or(self.last);
-        let at = at.min(self.source.text().len());
-        let diagnostic = Diagnostic::error(
-            "yaml/syntax",
-            Span::new(at, at + 1),
-            format!("This is not valid YAML: {}", error.info()),
-        );
-        match trap(self.source, at) {
-            Some(help) => diagnostic.with_help(help),
-            None => diagnostic,
-        }
-    }
-
-    fn document(&mut self) -> Result<Node, Diagnostic> {
+    fn document(&mut self) -> Result<Node, Fault> {
         let mut root = None;
         while let Some((event, span)) = self.next()? {
             match event {
@@ -131,7 +207,8 @@ impl<'a> Reader<'a> {
                         span,
                         "Expected one document, found a second one",
                     )
-                    .with_help("remove the `---` or move what follows it to a file of its own"));
+                    .with_help("remove the `---` or move what follows it to a file of its own")
+                    .into());
                 }
                 event => root = Some(self.node(event, span, 0)?),
             }
@@ -139,6 +216,7 @@ impl<'a> Reader<'a> {
         root.ok_or_else(|| {
             Diagnostic::error("yaml/empty", Span::new(0, 0), "The file is empty")
                 .with_help("write the definition, or delete the file")
+                .into()
         })
     }
 
@@ -155,13 +233,14 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, Diagnostic> {
+    fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, Fault> {
         if depth > MAX_DEPTH {
             return Err(Diagnostic::error(
                 "yaml/too-deep",
                 span,
                 format!("Nested deeper than {MAX_DEPTH} levels"),
-            ));
+            )
+            .into());
         }
         self.count(1, span)?;
         let (node, anchor) = match event {
@@ -201,7 +280,7 @@ impl<'a> Reader<'a> {
                 let last = pairs.last().map_or(end.end, |(k, v)| v.span.end.max(k.span.end));
                 (Node { span: Span::new(start, last), kind: Kind::Mapping(pairs) }, anchor)
             }
-            Event::Alias(id) => return self.alias(id, span),
+            Event::Alias(id) => return Ok(self.alias(id, span)?),
             Event::UnresolvedAlias(name) => {
                 return Err(Diagnostic::error(
                     "yaml/unknown-anchor",
@@ -211,14 +290,16 @@ impl<'a> Reader<'a> {
                 .with_help(match trap(self.source, span.start) {
                     Some(help) => help,
                     None => format!("define it before this place with `&{name}`"),
-                }));
+                })
+                .into());
             }
             other => {
                 return Err(Diagnostic::error(
                     "yaml/syntax",
                     span,
                     format!("Unexpected YAML event {other:?}"),
-                ));
+                )
+                .into());
             }
         };
         if anchor > 0 {
@@ -294,7 +375,8 @@ impl<'a> Reader<'a> {
                 }
             },
         };
-        Ok(Node { span: trim_block(self.source, span), kind })
+        let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+        Ok(Node { span: trim_block(self.source, span, block), kind })
     }
 }
 
@@ -321,10 +403,14 @@ fn trap(source: &Source, at: usize) -> Option<String> {
     None
 }
 
-/// Block scalars span their trailing blank lines; a caret should not.
-fn trim_block(source: &Source, span: Span) -> Span {
-    let text = source.slice(span);
-    Span::new(span.start, span.start + text.trim_end().len())
+/// Scalars without their trailing blank lines, block scalars from their `|` or `>` on.
+fn trim_block(source: &Source, span: Span, block: bool) -> Span {
+    let end = span.start + source.slice(span).trim_end().len();
+    let start = match block {
+        true => source.text()[..span.start].rfind(['|', '>']).unwrap_or(span.start),
+        false => span.start,
+    };
+    Span::new(start, end)
 }
 
 #[cfg(test)]

@@ -1,0 +1,100 @@
+//! Action files (`action.yml`).
+
+use trainyard_expression::{Template, TemplateKind};
+use trainyard_job::spec::{CompositeSpec, InputSpec};
+
+use crate::convert::Converter;
+use crate::steps;
+
+/// An action as it is understood.
+#[derive(Debug, Clone)]
+pub struct Action {
+    /// `name`
+    pub name: Option<String>,
+    /// Inputs in order.
+    pub inputs: Vec<InputSpec>,
+    /// Names of the outputs, in order.
+    pub outputs: Vec<String>,
+    /// How it runs.
+    pub runs: ActionRuns,
+}
+
+/// How an action runs.
+#[derive(Debug, Clone)]
+pub enum ActionRuns {
+    /// `using: composite`
+    Composite(CompositeSpec),
+    /// `using: node20` and its kin, by that word.
+    Node(String),
+    /// `using: docker`
+    Docker,
+}
+
+pub(crate) fn convert(c: &mut Converter<'_, '_>, root: &Template) -> Option<Action> {
+    let name = root.get("name").and_then(Template::as_str).map(str::to_owned);
+    let inputs: Vec<InputSpec> = root
+        .get("inputs")
+        .map(Template::pairs)
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|(key, definition)| {
+            Some(InputSpec {
+                name: key.as_str()?.to_owned(),
+                default: definition
+                    .get("default")
+                    .filter(|t| t.kind != TemplateKind::Null)
+                    .cloned(),
+                required: definition
+                    .get("required")
+                    .is_some_and(|t| matches!(&t.kind, TemplateKind::Bool(true))),
+                deprecation: definition
+                    .get("deprecationMessage")
+                    .and_then(Template::as_str)
+                    .map(str::to_owned),
+            })
+        })
+        .collect();
+    let outputs = root.get("outputs").map(Template::pairs).unwrap_or_default();
+    let Some(runs) = root.get("runs") else {
+        c.error("action/runs", root.place, "Top level 'runs:' section is required for this action");
+        c.help("a composite action needs `runs: {using: composite, steps: [...]}`");
+        return None;
+    };
+    let using = runs.get("using").and_then(Template::as_str).unwrap_or_default();
+    let lower = using.to_ascii_lowercase();
+    let kind = match lower.as_str() {
+        "composite" => {
+            let Some(list) = runs.get("steps") else {
+                c.error("action/steps", runs.place, "You must define at least one step");
+                return None;
+            };
+            let steps = steps::read(c, list);
+            let values = outputs
+                .iter()
+                .filter_map(|(key, o)| Some((key.as_str()?.to_owned(), o.get("value")?.clone())))
+                .collect();
+            ActionRuns::Composite(CompositeSpec {
+                name: name.clone(),
+                inputs: inputs.clone(),
+                outputs: values,
+                steps,
+            })
+        }
+        "docker" => ActionRuns::Docker,
+        node if node.starts_with("node") => ActionRuns::Node(node.to_owned()),
+        "" => {
+            c.error("action/using", runs.place, "Missing 'using' value in 'runs'");
+            return None;
+        }
+        _ => {
+            c.error(
+                "action/using",
+                runs.get("using").map_or(runs.place, |t| t.place),
+                format!("'using: {using}' is not supported, use 'docker', 'node12', 'node16', 'node20', 'node24' or 'composite' instead."),
+            );
+            return None;
+        }
+    };
+    let outputs = outputs.iter().filter_map(|(k, _)| k.as_str().map(str::to_owned)).collect();
+    Some(Action { name, inputs, outputs, runs: kind })
+}

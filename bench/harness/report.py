@@ -9,8 +9,8 @@ from .cases import Case
 from .marks import ACT, FLOOR, MIB, TRAINYARD, Results, Series, Verdict, ratio
 
 NODE = (
-    "act starts Node once in every job, needed or not: three quarters of its CPU time for a small job and some three"
-    " fifths of the wall time. legs-100 measures that too (see its remarks), with an act that starts none."
+    "act starts Node once in every job, needed or not: three quarters of its CPU time for a small job and 60 to 70%"
+    " of the wall time. legs-100 measures that too (see its remarks), with an act that starts none."
 )
 
 

@@ -12,12 +12,15 @@ mod convert;
 pub mod cron;
 pub mod glob;
 mod ids;
+pub mod lower;
 pub mod matrix;
 pub mod model;
 pub mod permissions;
 mod read;
 mod reader;
 mod schema;
+pub mod select;
+pub mod semantics;
 mod steps;
 mod triggers;
 

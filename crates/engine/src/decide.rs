@@ -121,7 +121,8 @@ pub fn start(
     semantics: &dyn Semantics,
 ) -> (RunState, Vec<Record>) {
     let mut run = RunState::empty();
-    let mut d = Decider { run: &mut run, semantics, at, records: Vec::new(), todo: VecDeque::new() };
+    let mut d =
+        Decider { run: &mut run, semantics, at, records: Vec::new(), todo: VecDeque::new() };
     d.emit(Record::Started { plan, inputs, at });
     d.todo.push_back(Todo::Enter(InstanceId::ROOT));
     d.finish();
@@ -177,13 +178,14 @@ fn check(run: &RunState, command: &Command) -> Result<(), Refusal> {
             NodeState::Active { attempt, state: AttemptState::Offered },
             Command::Lease { attempt: offered, .. },
         ) => {
-            if attempt == offered { Ok(()) } else { Err(Refusal::Stale) }
+            if attempt == offered {
+                Ok(())
+            } else {
+                Err(Refusal::Stale)
+            }
         }
         (NodeState::Active { state: AttemptState::Offered, .. }, Command::Decline { .. }) => Ok(()),
-        (
-            NodeState::Active { state: AttemptState::Leased, .. },
-            Command::Begin { epoch, .. },
-        )
+        (NodeState::Active { state: AttemptState::Leased, .. }, Command::Begin { epoch, .. })
         | (
             NodeState::Active { state: AttemptState::Leased | AttemptState::Running, .. },
             Command::Finish { epoch, .. }
@@ -490,8 +492,7 @@ impl Decider<'_> {
     }
 
     fn settle(&mut self, id: InstanceId, outcome: Outcome, reason: Reason, by: By, outputs: Value) {
-        let forgiven =
-            self.run.instance(id).resolved.as_ref().is_some_and(|r| r.continue_on_error);
+        let forgiven = self.run.instance(id).resolved.as_ref().is_some_and(|r| r.continue_on_error);
         let result = result_of(outcome, forgiven && by == By::Attempt);
         self.settle_as(id, outcome, result, reason, by, outputs);
     }

@@ -261,8 +261,7 @@ impl RunState {
         let Some(scope) = self.scope_of(id) else { return (false, true) };
         let mut bits = (false, true);
         for need in &self.plan.node(self.instance(id).plan).needs {
-            if let Some(settled) =
-                self.find(scope, *need).and_then(|n| self.instance(n).settled())
+            if let Some(settled) = self.find(scope, *need).and_then(|n| self.instance(n).settled())
             {
                 bits.0 |= settled.any_failed;
                 bits.1 &= settled.all_succeeded;

@@ -1,2 +1,21 @@
-//! The step machine (being built).
+//! The step machine of the runner side: steps, commands, environment files, masking.
+//!
+//! [`JobMachine`] is fed [`Input`]s and answers with [`Action`]s; it starts no process, reads no
+//! clock and no file. Ordinary log lines bypass it: the shell hands over only lines that may hold
+//! a command ([`command::may_hold_command`]) and masks the rest with [`mask::Masker`].
+//! The rules are those of actions/runner `src/Runner.Worker`.
+//!
+//! Deliberately absent, until something needs them: JavaScript and Docker actions with their pre
+//! and post stages, problem matchers.
+
+pub mod command;
+pub mod files;
+mod machine;
+pub mod mask;
+pub mod shell;
 pub mod spec;
+
+pub use machine::{
+    Action, Annotation, AnnotationLevel, Answer, Exit, Input, JobContexts, JobMachine, Loaded,
+    Process, ProcessId, ProcessKind, StepNeed, StepReport, StopKind,
+};

@@ -248,6 +248,12 @@ pub struct Object {
     case_sensitive: bool,
 }
 
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
 impl Object {
     /// An empty object whose names ignore case.
     pub fn new() -> Self {

@@ -14,9 +14,7 @@ pub use semantics::{
 use serde::{Deserialize, Serialize};
 
 /// Index of a node in its plan.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PlanNodeId(pub u32);
 
 impl PlanNodeId {
@@ -154,8 +152,7 @@ impl Plan {
     fn dump_scope(&self, scope: PlanNodeId, depth: usize, out: &mut String) {
         for child in &self.node(scope).children {
             let node = self.node(*child);
-            let needs: Vec<&str> =
-                node.needs.iter().map(|n| self.node(*n).key.as_str()).collect();
+            let needs: Vec<&str> = node.needs.iter().map(|n| self.node(*n).key.as_str()).collect();
             out.push_str(&"  ".repeat(depth));
             out.push_str(&node.key);
             if node.fans_out {

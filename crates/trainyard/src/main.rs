@@ -1,21 +1,29 @@
-use trainyard_diagnostics::*;
-fn main() {
-    let mut bad = 0;
-    for path in std::env::args().skip(1) {
-        let Ok(text) = std::fs::read_to_string(&path) else {
-            println!("unreadable {path}");
-            continue;
-        };
-        let source = Source::new(path.clone(), text);
-        let d = if path.ends_with("/action.yml") || path.ends_with("/action.yaml") {
-            trainyard_workflow::read_action(&source, 0).1
-        } else {
-            trainyard_workflow::read_workflow(&source, 0).1
-        };
-        if has_errors(&d) {
-            bad += 1;
+//! Trainyard: CI/CD for machine learning. This is the binary: commands, settings, and the shell
+//! around the pure crates.
+
+mod builtin;
+mod cli;
+mod commands;
+mod error;
+mod exit;
+mod git;
+mod host;
+mod journal;
+mod paths;
+mod run;
+mod ui;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::run() {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("error: {}", error.message);
+            if let Some(hint) = error.hint {
+                eprintln!("hint: {hint}");
+            }
+            exit::Exit::Invalid.into()
         }
-        print!("{}", render_text(&[FileReport { source: &source, diagnostics: &d }], false));
     }
-    println!("{bad} bad");
 }

@@ -123,8 +123,7 @@ impl Lowerer<'_> {
         }
         for (job, id) in current.workflow.jobs.iter().zip(&ids) {
             for (need, _) in &job.needs {
-                let at =
-                    current.workflow.jobs.iter().position(|j| j.id.eq_ignore_ascii_case(need));
+                let at = current.workflow.jobs.iter().position(|j| j.id.eq_ignore_ascii_case(need));
                 let node = &mut self.out.plan.nodes[id.index()];
                 if let Some(at) = at
                     && !node.needs.contains(&ids[at])
@@ -262,7 +261,10 @@ impl Lowerer<'_> {
                         file,
                         "call/input-required",
                         call.place,
-                        format!("Input {} is required, but not provided while calling.", input.name),
+                        format!(
+                            "Input {} is required, but not provided while calling.",
+                            input.name
+                        ),
                     );
                 }
                 None => {}

@@ -31,6 +31,9 @@ pub struct WorkflowSemantics {
     pub github: Value,
     /// The `vars` context.
     pub vars: Value,
+    /// Only legs with these values run: for each named key one of those given; keys that a
+    /// matrix lacks are ignored. Empty for all.
+    pub legs: Vec<(String, String)>,
 }
 
 /// Contexts of an evaluation on the engine's side.
@@ -109,7 +112,31 @@ impl WorkflowSemantics {
             definitions: lowered.plan.nodes.iter().map(|n| n.definition).collect(),
             github,
             vars,
+            legs: Vec::new(),
         }
+    }
+
+    /// The text of a template that is evaluated when the run is created: `run-name`.
+    pub fn evaluate_early(&self, template: &Template, inputs: &Value) -> Option<String> {
+        let view = View {
+            node: trainyard_plan::PlanNodeId::ROOT,
+            needs: &[],
+            all_succeeded: true,
+            any_failed: false,
+            cancelled: false,
+            inputs,
+            cell: None,
+            children: &[],
+        };
+        template.evaluate_text(&self.contexts(&view)).ok()
+    }
+
+    fn leg_wanted(&self, values: &Value) -> bool {
+        self.legs.iter().all(|(key, _)| {
+            let Some(value) = values.get(key) else { return true };
+            let text = value.to_text();
+            self.legs.iter().any(|(k, v)| k.eq_ignore_ascii_case(key) && *v == text)
+        })
     }
 
     fn definition(&self, view: &View<'_>) -> &NodeDefinition {
@@ -134,10 +161,7 @@ impl WorkflowSemantics {
                     return Reason::new(format!("{what}: {message}"));
                 };
                 let at = file.source.position(span_of(*place).start);
-                Reason::new(format!(
-                    "{what}: {message} ({}:{}:{})",
-                    file.path, at.line, at.column
-                ))
+                Reason::new(format!("{what}: {message} ({}:{}:{})", file.path, at.line, at.column))
             }
             TemplateError::Needs(_) => {
                 Reason::new(format!("{what}: hashFiles is not available here"))
@@ -240,9 +264,7 @@ impl WorkflowSemantics {
         let value = self.value("runs-on", &steps.runs_on, c)?;
         let list = |value: &Value| -> Vec<String> {
             match value {
-                Value::Array(items) => {
-                    items.iter().map(|v| v.to_text().into_owned()).collect()
-                }
+                Value::Array(items) => items.iter().map(|v| v.to_text().into_owned()).collect(),
                 Value::Null => Vec::new(),
                 scalar => vec![scalar.to_text().into_owned()],
             }
@@ -332,7 +354,10 @@ impl Semantics for WorkflowSemantics {
             None | Some(Value::Null) => true,
             Some(Value::Bool(b)) => *b,
             Some(other) => {
-                return Err(Reason::new(format!("fail-fast: Unexpected value '{}'", other.to_text())));
+                return Err(Reason::new(format!(
+                    "fail-fast: Unexpected value '{}'",
+                    other.to_text()
+                )));
             }
         };
         let max_parallel = match value.get("max-parallel") {
@@ -346,7 +371,11 @@ impl Semantics for WorkflowSemantics {
                 )));
             }
         };
-        let rows = matrix::expand(matrix).map_err(|e| Reason::new(e.message))?;
+        let mut rows = matrix::expand(matrix).map_err(|e| Reason::new(e.message))?;
+        rows.retain(|row| self.leg_wanted(&row.values));
+        if rows.is_empty() {
+            return Err(Reason::new("no leg of the matrix has the values that were asked for"));
+        }
         let total = rows.len();
         let parallel = max_parallel.map_or(total, |n| n as usize);
         let cells = rows
@@ -372,9 +401,8 @@ impl Semantics for WorkflowSemantics {
         let mut inputs = Object::new();
         for input in &interface.inputs {
             let given = call.with.as_ref().and_then(|with| {
-                let named = |k: &Template| {
-                    k.as_str().is_some_and(|k| k.eq_ignore_ascii_case(&input.name))
-                };
+                let named =
+                    |k: &Template| k.as_str().is_some_and(|k| k.eq_ignore_ascii_case(&input.name));
                 with.pairs().iter().find(|(k, _)| named(k)).map(|(_, v)| v)
             });
             let value = match given.or(input.default.as_ref()) {
@@ -399,7 +427,8 @@ impl Semantics for WorkflowSemantics {
             });
         };
         let job = &self.files[definition.file].workflow.jobs[job];
-        let mut resolved = Resolved { name: self.name(job, view, &contexts)?, ..Resolved::default() };
+        let mut resolved =
+            Resolved { name: self.name(job, view, &contexts)?, ..Resolved::default() };
         if let Some(concurrency) = &job.concurrency {
             resolved.groups.push(self.group(concurrency, &contexts)?);
         }
@@ -450,8 +479,7 @@ impl Semantics for WorkflowSemantics {
         let contexts = Contexts { semantics: self, view, jobs };
         let mut outputs = Object::new();
         for output in &interface.outputs {
-            let text =
-                self.text(&format!("output '{}'", output.name), &output.value, &contexts)?;
+            let text = self.text(&format!("output '{}'", output.name), &output.value, &contexts)?;
             outputs.insert(output.name.as_str(), Value::from(text));
         }
         Ok(Value::Object(Arc::new(outputs)))

@@ -1,0 +1,577 @@
+//! The machine: what it is told, what it answers, and the order of things.
+
+mod contexts;
+mod lines;
+mod steps;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use trainyard_expression::TemplateError;
+use trainyard_model::{Object, Outcome, Value};
+
+use crate::files::FileCommands;
+use crate::mask::Masker;
+use crate::shell::Shell;
+use crate::spec::{CompositeSpec, JobSpec, StepSpec};
+
+/// A process of this job, numbered as started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProcessId(pub u32);
+
+/// What the machine is told.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// Begin.
+    Start,
+    /// The answer to a need of that step.
+    Answer(StepNeed, Answer),
+    /// A line of a process that may hold a command.
+    Line(ProcessId, String),
+    /// A process ended; what its files hold.
+    Exited(ProcessId, Exit, FileCommands),
+    /// The time limit of a step has come.
+    TimeLimit(ProcessId),
+    /// The time limit of the job has come.
+    JobTimeLimit,
+    /// Stop; forced, nothing is asked any more.
+    Cancel {
+        /// Whether `always()` counts no more.
+        force: bool,
+    },
+}
+
+/// What stands in the way of a step.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StepNeed {
+    /// The hash of files that match.
+    HashFiles(Vec<String>),
+    /// The action behind a `uses`.
+    LoadAction(String),
+}
+
+/// The answer to a [`StepNeed`].
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// A hash, or why there is none.
+    Hash(Result<String, String>),
+    /// An action, or why there is none.
+    Action(Result<Loaded, String>),
+}
+
+/// An action that can run.
+#[derive(Debug, Clone)]
+pub enum Loaded {
+    /// One that the shell has built in, with the inputs it declares.
+    Builtin(Vec<crate::spec::InputSpec>),
+    /// A composite action and its folder.
+    Composite(Arc<CompositeSpec>, String),
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exit {
+    /// With a code.
+    Code(i32),
+    /// By a signal.
+    Signal(i32),
+    /// It never started; why, in words.
+    NotStarted(String),
+}
+
+/// How a process is to be stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopKind {
+    /// SIGINT, 7.5 s, SIGTERM, 2.5 s, kill the tree.
+    Graceful,
+    /// Kill the tree.
+    Kill,
+}
+
+/// A process to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// What it is.
+    pub kind: ProcessKind,
+    /// Variables beyond the machine's clean ones, in order; later ones win.
+    pub env: Vec<(String, String)>,
+    /// Folders in front of PATH, the first one first.
+    pub path: Vec<String>,
+    /// Working directory; relative ones are under the workspace.
+    pub directory: Option<String>,
+}
+
+/// What a process is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProcessKind {
+    /// A script in a shell.
+    Script {
+        /// The shell.
+        shell: Shell,
+        /// The text of the script file.
+        script: String,
+    },
+    /// An action that the shell has built in.
+    Builtin {
+        /// The reference as written.
+        action: String,
+        /// Its inputs, defaults filled in.
+        inputs: Vec<(String, String)>,
+    },
+}
+
+/// How serious an annotation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnnotationLevel {
+    /// `notice`
+    Notice,
+    /// `warning`
+    Warning,
+    /// `error`
+    Error,
+}
+
+/// A remark, perhaps at a place in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Annotation {
+    /// How serious.
+    pub level: AnnotationLevel,
+    /// What it says, masked.
+    pub message: String,
+    /// `title`
+    pub title: Option<String>,
+    /// `file`
+    pub file: Option<String>,
+    /// `line`, from 1.
+    pub line: Option<u32>,
+    /// `endLine`
+    pub end_line: Option<u32>,
+    /// `col`
+    pub column: Option<u32>,
+    /// `endColumn`
+    pub end_column: Option<u32>,
+}
+
+/// How a step of the job ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepReport {
+    /// Before `continue-on-error`.
+    pub outcome: Outcome,
+    /// After it.
+    pub conclusion: Outcome,
+    /// Why, when there is more to say.
+    pub reason: Option<String>,
+}
+
+/// What the machine wants.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// A step of the job began; its number in file order and its name.
+    StepBegan(usize, String),
+    /// A step of the job ended.
+    StepEnded(usize, StepReport),
+    /// A line for the log of a step, to be masked.
+    Log(usize, String),
+    /// Start a process for a step.
+    Spawn(ProcessId, usize, Box<Process>),
+    /// Stop a process.
+    Stop(ProcessId, StopKind),
+    /// Tell [`Input::TimeLimit`] after that many milliseconds.
+    TimeLimit(ProcessId, i64),
+    /// Answer a need.
+    Ask(StepNeed),
+    /// Hide a value from here on.
+    Mask(String),
+    /// Keep a remark of a step.
+    Annotate(usize, Annotation),
+    /// Keep the summary of a step, Markdown, masked.
+    Summary(usize, String),
+    /// The job is over.
+    Finished {
+        /// How.
+        outcome: Outcome,
+        /// Its outputs.
+        outputs: Vec<(String, String)>,
+        /// The evaluated `environment.url`.
+        environment_url: Option<String>,
+    },
+}
+
+/// The contexts that a job is given.
+#[derive(Debug, Clone, Default)]
+pub struct JobContexts {
+    /// `github`, with the token.
+    pub github: Value,
+    /// `inputs`
+    pub inputs: Value,
+    /// `vars`
+    pub vars: Value,
+    /// `secrets`
+    pub secrets: Value,
+    /// `needs`
+    pub needs: Value,
+    /// `strategy`
+    pub strategy: Value,
+    /// `matrix`
+    pub matrix: Value,
+    /// `runner`
+    pub runner: Value,
+    /// Folder of the files that steps write.
+    pub command_files: String,
+    /// Whether bash is there.
+    pub has_bash: bool,
+    /// Whether `::debug::` shows.
+    pub debug: bool,
+}
+
+/// The status of a job or of a composite action so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Status {
+    Success,
+    Failure,
+    Cancelled,
+}
+
+impl Status {
+    fn as_str(self) -> &'static str {
+        match self {
+            Status::Success => "success",
+            Status::Failure => "failure",
+            Status::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// A line of execution: the job's own, or that of a background step.
+#[derive(Debug)]
+struct Strand {
+    /// The lists of steps being worked through, the innermost last.
+    frames: Vec<Frame>,
+    /// Environment variables of the job so far.
+    env: Vec<(String, String)>,
+    /// Folders in front of PATH, the newest first.
+    path: Vec<String>,
+    /// The step of the job that a background strand runs.
+    background: Option<usize>,
+    /// What a background step wrote, until it is joined.
+    deferred: Deferred,
+    /// Whether `cancel` ended it.
+    cancelled: bool,
+}
+
+#[derive(Debug, Default)]
+struct Deferred {
+    env: Vec<(String, String)>,
+    path: Vec<String>,
+    /// How it ended; none while it runs.
+    ended: Option<Ended>,
+    joined: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Ended {
+    outcome: Outcome,
+    conclusion: Outcome,
+    outputs: Object,
+}
+
+/// A list of steps being worked through.
+#[derive(Debug)]
+struct Frame {
+    steps: Arc<[StepSpec]>,
+    /// The number of the first step in the job's file order; composites keep their caller's.
+    next: usize,
+    /// The `steps` context.
+    scope: Object,
+    /// Set in a composite action.
+    composite: Option<CompositeFrame>,
+    /// Of the steps in this frame.
+    status: Status,
+    current: Option<Current>,
+    answers: BTreeMap<StepNeed, Answer>,
+}
+
+#[derive(Debug)]
+struct CompositeFrame {
+    spec: Arc<CompositeSpec>,
+    /// The `inputs` context.
+    inputs: Value,
+    /// The action's folder.
+    path: String,
+    /// The environment of the step that calls it.
+    env: Vec<(String, String)>,
+    /// `github.action` while it runs.
+    action: String,
+}
+
+/// The step that a frame is at.
+#[derive(Debug)]
+struct Current {
+    index: usize,
+    /// Environment of the step itself.
+    env: Vec<(String, String)>,
+    outputs: Object,
+    process: Option<ProcessId>,
+    /// A refused command, a bad file: the step fails whatever its process says.
+    failed: Option<String>,
+    stopped: Option<Outcome>,
+    /// The token that ends `stop-commands`.
+    stop_token: Option<String>,
+    /// Whether it runs a composite in the frame above.
+    nested: bool,
+    waiting: bool,
+    annotations: [u32; 3],
+    echo: bool,
+}
+
+/// The step machine of one job.
+#[derive(Debug)]
+pub struct JobMachine {
+    spec: JobSpec,
+    contexts: JobContexts,
+    masker: Masker,
+    strands: BTreeMap<usize, Strand>,
+    next_strand: usize,
+    next_process: u32,
+    /// Which strand a process belongs to.
+    processes: BTreeMap<ProcessId, usize>,
+    /// Background strands that wait for a place.
+    queued: VecDeque<usize>,
+    cancelled: bool,
+    forced: bool,
+    timed_out: bool,
+    /// Whether the last of the job's steps is done and only background steps are left.
+    draining: bool,
+    finished: bool,
+    actions: Vec<Action>,
+}
+
+/// Background steps that run at once.
+const MAX_BACKGROUND: usize = 10;
+/// The strand of the job itself.
+const MAIN: usize = 0;
+
+impl JobMachine {
+    /// A machine for a job; `masker` hides the secrets that it was given.
+    pub fn new(spec: JobSpec, contexts: JobContexts, masker: Masker) -> Self {
+        let steps: Arc<[StepSpec]> = spec.steps.clone().into();
+        let main = Strand {
+            frames: vec![Frame::new(steps, None)],
+            env: Vec::new(),
+            path: Vec::new(),
+            background: None,
+            deferred: Deferred::default(),
+            cancelled: false,
+        };
+        JobMachine {
+            spec,
+            contexts,
+            masker,
+            strands: BTreeMap::from([(MAIN, main)]),
+            next_strand: 1,
+            next_process: 1,
+            processes: BTreeMap::new(),
+            queued: VecDeque::new(),
+            cancelled: false,
+            forced: false,
+            timed_out: false,
+            draining: false,
+            finished: false,
+            actions: Vec::new(),
+        }
+    }
+
+    /// What hides secrets now.
+    pub fn masker(&self) -> &Masker {
+        &self.masker
+    }
+
+    /// Takes an input and answers with what is to be done, in order.
+    pub fn step(&mut self, input: Input) -> Vec<Action> {
+        match input {
+            Input::Start => self.begin(),
+            Input::Answer(need, answer) => {
+                let waiting: Vec<usize> = self.strands.keys().copied().collect();
+                for id in waiting {
+                    self.answer(id, &need, &answer);
+                }
+            }
+            Input::Line(process, line) => self.line(process, &line),
+            Input::Exited(process, exit, files) => self.exited(process, exit, &files),
+            Input::TimeLimit(process) => self.time_limit(process),
+            Input::JobTimeLimit => {
+                self.timed_out = true;
+                self.cancel(false);
+            }
+            Input::Cancel { force } => self.cancel(force),
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    /// The names under which steps show before they run, in file order.
+    pub fn step_names(&self) -> Vec<String> {
+        self.spec.steps.iter().map(steps::static_name).collect()
+    }
+
+    fn begin(&mut self) {
+        let levels = self.spec.env.clone();
+        for level in &levels {
+            match level.evaluate_pairs(&self.environment(MAIN, false)) {
+                Ok(pairs) => {
+                    let main = self.strand(MAIN);
+                    for (key, value) in pairs {
+                        put(&mut main.env, key, value);
+                    }
+                }
+                Err(error) => {
+                    let message = message_of(&error);
+                    self.actions.push(Action::Log(0, format!("##[error]env: {message}")));
+                    self.finish(Outcome::Failure);
+                    return;
+                }
+            }
+        }
+        self.advance(MAIN);
+    }
+
+    /// A strand that exists: ids come from the map alone.
+    #[allow(clippy::expect_used)]
+    fn strand(&mut self, id: usize) -> &mut Strand {
+        self.strands.get_mut(&id).expect("the strand is in the map")
+    }
+
+    fn answer(&mut self, id: usize, need: &StepNeed, answer: &Answer) {
+        let Some(frame) = self.strands.get_mut(&id).and_then(|s| s.frames.last_mut()) else {
+            return;
+        };
+        let waits = frame.current.as_ref().is_some_and(|c| c.process.is_none() && !c.nested)
+            && frame.answers.get(need).is_none();
+        if waits {
+            frame.answers.insert(need.clone(), answer.clone());
+            self.advance(id);
+        }
+    }
+
+    fn finish(&mut self, outcome: Outcome) {
+        if self.finished {
+            return;
+        }
+        self.finished = true;
+        let mut outputs = Vec::new();
+        if let Some(template) = self.spec.outputs.clone() {
+            for (key, value) in template.pairs() {
+                let Some(name) = key.as_str() else { continue };
+                match value.evaluate_text(&self.environment(MAIN, false)) {
+                    Ok(text) if self.masker.finds(&text) => {
+                        let line =
+                            format!("##[warning]Skip output '{name}' since it may contain secret.");
+                        self.actions.push(Action::Log(self.last_step(), line));
+                    }
+                    Ok(text) => outputs.push((name.to_owned(), text)),
+                    Err(error) => {
+                        let line = format!("##[error]output '{name}': {}", message_of(&error));
+                        self.actions.push(Action::Log(self.last_step(), line));
+                    }
+                }
+            }
+        }
+        let url = self.spec.environment_url.clone();
+        let environment_url =
+            url.and_then(|t| t.evaluate_text(&self.environment(MAIN, false)).ok());
+        self.actions.push(Action::Finished { outcome, outputs, environment_url });
+    }
+
+    fn last_step(&self) -> usize {
+        self.spec.steps.len().saturating_sub(1)
+    }
+
+    fn job_status(&self) -> Status {
+        let status = self
+            .strands
+            .get(&MAIN)
+            .and_then(|s| s.frames.first())
+            .map_or(Status::Success, |f| f.status);
+        if self.cancelled { Status::Cancelled } else { status }
+    }
+
+    /// Stops what runs, unless its own condition says that it goes on.
+    fn cancel(&mut self, force: bool) {
+        let again = self.cancelled && force && !self.forced;
+        if self.cancelled && !again {
+            return;
+        }
+        self.cancelled = true;
+        self.forced |= force;
+        let ids: Vec<usize> = self.strands.keys().copied().collect();
+        for id in ids {
+            let goes_on = !force && id == MAIN && self.condition_holds(id);
+            if goes_on {
+                continue;
+            }
+            self.stop_strand(id, if force { StopKind::Kill } else { StopKind::Graceful });
+        }
+        // A strand that waits for others is not held by a process: its wait ends here.
+        self.interrupt_wait();
+    }
+
+    /// Tells the process of a strand to stop.
+    fn stop_strand(&mut self, id: usize, kind: StopKind) {
+        let outcome = if self.timed_out { Outcome::TimedOut } else { Outcome::Cancelled };
+        let Some(strand) = self.strands.get_mut(&id) else { return };
+        let Some(current) = strand.frames.last_mut().and_then(|f| f.current.as_mut()) else {
+            return;
+        };
+        if let Some(process) = current.process {
+            current.stopped.get_or_insert(outcome);
+            self.actions.push(Action::Stop(process, kind));
+        }
+    }
+
+    fn time_limit(&mut self, process: ProcessId) {
+        let Some(id) = self.processes.get(&process).copied() else { return };
+        let top = self.top_step(id);
+        if let Some(current) = self.strand(id).frames.last_mut().and_then(|f| f.current.as_mut()) {
+            current.stopped.get_or_insert(Outcome::TimedOut);
+            self.actions.push(Action::Log(top, "##[error]The action has timed out.".into()));
+            self.actions.push(Action::Stop(process, StopKind::Graceful));
+        }
+    }
+
+    /// The number of the job's step that a strand is at.
+    fn top_step(&self, id: usize) -> usize {
+        let Some(strand) = self.strands.get(&id) else { return 0 };
+        strand.background.unwrap_or_else(|| {
+            let frame = strand.frames.first();
+            frame.and_then(|f| f.current.as_ref()).map_or(0, |c| c.index)
+        })
+    }
+}
+
+impl Frame {
+    fn new(steps: Arc<[StepSpec]>, composite: Option<CompositeFrame>) -> Self {
+        Frame {
+            steps,
+            next: 0,
+            scope: Object::new(),
+            composite,
+            status: Status::Success,
+            current: None,
+            answers: BTreeMap::new(),
+        }
+    }
+}
+
+/// Sets a variable; names keep their case off Windows.
+fn put(env: &mut Vec<(String, String)>, key: String, value: String) {
+    match env.iter_mut().find(|(k, _)| *k == key) {
+        Some(pair) => pair.1 = value,
+        None => env.push((key, value)),
+    }
+}
+
+fn message_of(error: &TemplateError) -> String {
+    match error {
+        TemplateError::Failed { message, .. } => message.clone(),
+        TemplateError::Needs(_) => "hashFiles is not available here".into(),
+    }
+}

@@ -1,0 +1,292 @@
+//! `actions/setup-python`: finds an interpreter of the wanted version and gives the job an
+//! environment of its own, on PATH and in `pythonLocation`.
+//!
+//! Deliberately absent: downloads of interpreters, PyPy and GraalPy, and `cache`.
+
+use std::path::{Path, PathBuf};
+
+use super::python::{Interpreter, arch, interpreters, make_environment, parse_version};
+use super::{append, input, variable};
+use crate::error::{Error, Result};
+
+/// The inputs of actions/setup-python v4 to v7 with their defaults.
+pub const INPUTS: &[(&str, Option<&str>)] = &[
+    ("python-version", None),
+    ("python-version-file", None),
+    ("cache", None),
+    ("architecture", None),
+    ("check-latest", Some("false")),
+    ("token", None),
+    ("cache-dependency-path", None),
+    ("update-environment", Some("true")),
+    ("allow-prereleases", Some("false")),
+    ("freethreaded", Some("false")),
+    ("pip-version", None),
+    ("pip-install", None),
+];
+
+/// Sets up the wanted versions; the last one is the default.
+pub fn run() -> Result<()> {
+    let wanted = wanted_versions()?;
+    let all = interpreters();
+    if !input("cache").is_empty() {
+        println!(
+            "`cache: {}` is not needed here: the package index's own cache is used",
+            input("cache")
+        );
+    }
+    for version in &wanted {
+        let prereleases = input("allow-prereleases") == "true" || version.ends_with("-dev");
+        let chosen = choose(&all, version, prereleases)?;
+        let folder = environment_folder(chosen)?;
+        if !folder.join("bin/python").exists() {
+            make_environment(chosen, &folder)?;
+        }
+        publish(chosen, &folder)?;
+        println!("Successfully set up CPython ({})", chosen.text);
+        println!("  an environment of this job's own, made of {}", chosen.path.display());
+        after_set_up(&folder)?;
+    }
+    Ok(())
+}
+
+fn wanted_versions() -> Result<Vec<String>> {
+    let given = input("python-version");
+    if !given.is_empty() {
+        return Ok(given.lines().map(|l| l.trim().to_owned()).filter(|l| !l.is_empty()).collect());
+    }
+    let workspace = PathBuf::from(variable("GITHUB_WORKSPACE")?);
+    let file = input("python-version-file");
+    if !file.is_empty() {
+        let path = workspace.join(&file);
+        let text = std::fs::read_to_string(&path).map_err(|_| {
+            Error::new(format!(
+                "The specified python version file at: {} doesn't exist.",
+                path.display()
+            ))
+        })?;
+        return Ok(vec![
+            version_in_file(&file, &text)
+                .ok_or_else(|| Error::new(format!("{file} names no Python version")))?,
+        ]);
+    }
+    if let Ok(text) = std::fs::read_to_string(workspace.join(".python-version"))
+        && let Some(version) = version_in_file(".python-version", &text)
+    {
+        return Ok(vec![version]);
+    }
+    println!(
+        "Neither 'python-version' nor 'python-version-file' inputs were supplied. Attempting to find '.python-version' file."
+    );
+    Ok(vec!["3.x".into()])
+}
+
+/// The version in `.python-version`, `.tool-versions`, `Pipfile` or `pyproject.toml`.
+fn version_in_file(name: &str, text: &str) -> Option<String> {
+    let base = name.rsplit('/').next().unwrap_or(name);
+    let value = |line: &str| {
+        let (_, value) = line.split_once('=')?;
+        Some(value.trim().trim_matches(['"', '\'']).to_owned())
+    };
+    let starts = |keys: &[&str]| {
+        text.lines()
+            .map(str::trim)
+            .find(|l| keys.iter().any(|k| l.split(['=', ' ']).next() == Some(k)))
+    };
+    match base {
+        "pyproject.toml" => starts(&["requires-python"]).or(starts(&["python"])).and_then(value),
+        "Pipfile" => {
+            starts(&["python_full_version"]).or(starts(&["python_version"])).and_then(value)
+        }
+        ".tool-versions" => starts(&["python"])?.split_whitespace().nth(1).map(str::to_owned),
+        _ => text
+            .lines()
+            .map(str::trim)
+            .find(|l| !l.is_empty() && !l.starts_with('#'))
+            .map(str::to_owned),
+    }
+}
+
+fn choose<'a>(all: &'a [Interpreter], wanted: &str, prereleases: bool) -> Result<&'a Interpreter> {
+    let lower = wanted.to_ascii_lowercase();
+    if lower.starts_with("pypy") || lower.starts_with("graalpy") {
+        return Err(Error::new(format!(
+            "{wanted} is not CPython, and only CPython is set up here"
+        )));
+    }
+    let found = all.iter().find(|i| satisfies(i, wanted) && (prereleases || !i.prerelease));
+    // Without a release a prerelease will do only when it was asked for by name.
+    let found = found.or_else(|| all.iter().find(|i| i.text == wanted));
+    found.ok_or_else(|| {
+        let there: Vec<&str> = all.iter().map(|i| i.text.as_str()).collect();
+        let series = wanted.trim_start_matches(|c: char| !c.is_ascii_digit());
+        let hint = format!(
+            "On this machine: {}. To get it: uv python install {series}, or pyenv install {series}",
+            if there.is_empty() { "none".to_owned() } else { there.join(", ") }
+        );
+        Error::new(format!("The version '{wanted}' with architecture '{}' was not found.", arch()))
+            .hint(hint)
+    })
+}
+
+/// Whether an interpreter meets a version or range: `3.11`, `3.x`, `>=3.9 <3.12`, `>=3.9,<3.12`,
+/// `~3.10`, `^3.9`, `3.9 - 3.11`, `3.9 || 3.11`.
+fn satisfies(interpreter: &Interpreter, wanted: &str) -> bool {
+    let wanted = wanted.trim().trim_end_matches("-dev");
+    wanted.split("||").any(|alternative| {
+        if let Some((from, to)) = alternative.split_once(" - ") {
+            return one(interpreter, &format!(">={}", from.trim()))
+                && one(interpreter, &format!("<={}", to.trim()));
+        }
+        let text = alternative.replace(',', " ");
+        let mut parts: Vec<String> = Vec::new();
+        for word in text.split_whitespace() {
+            // `>= 3.9` is one condition.
+            match parts.last_mut() {
+                Some(last) if last.chars().all(|c| "<>=~^!".contains(c)) => last.push_str(word),
+                _ => parts.push(word.to_owned()),
+            }
+        }
+        parts.iter().all(|p| one(interpreter, p))
+    })
+}
+
+fn one(interpreter: &Interpreter, condition: &str) -> bool {
+    let at = condition.find(|c: char| !"<>=~^!".contains(c)).unwrap_or(condition.len());
+    let (operator, version) = condition.split_at(at);
+    let parts: Vec<&str> =
+        version.split('.').take_while(|p| !matches!(*p, "x" | "X" | "*" | "")).collect();
+    if parts.is_empty() {
+        return true;
+    }
+    let Some((bound, _)) = parse_version(&parts.join(".")) else { return false };
+    let own = [interpreter.version.0, interpreter.version.1, interpreter.version.2];
+    let wanted = [bound.0, bound.1, bound.2];
+    let prefix = |n: usize| own[..n.min(3)] == wanted[..n.min(3)];
+    match operator {
+        "" | "=" | "==" => prefix(parts.len()),
+        "!=" => !prefix(parts.len()),
+        ">=" => own >= wanted,
+        // `> 3.9` means past every 3.9.
+        ">" => own > wanted && !prefix(parts.len()),
+        "<" => own < wanted,
+        "<=" => own <= wanted || prefix(parts.len()),
+        "~" => own >= wanted && prefix(parts.len().clamp(1, 2)),
+        "~=" => own >= wanted && prefix(parts.len().saturating_sub(1).max(1)),
+        "^" => own >= wanted && own[0] == wanted[0],
+        _ => false,
+    }
+}
+
+/// Within the job's temporary folder, and so gone with it.
+fn environment_folder(interpreter: &Interpreter) -> Result<PathBuf> {
+    let temp = PathBuf::from(variable("RUNNER_TEMP")?);
+    Ok(temp.join("_python").join(&interpreter.text).join(arch()))
+}
+
+fn publish(interpreter: &Interpreter, folder: &Path) -> Result<()> {
+    let bin = folder.join("bin");
+    let place = folder.display();
+    append(
+        "GITHUB_OUTPUT",
+        &[
+            format!("python-version={}", interpreter.text),
+            format!("python-path={}", bin.join("python").display()),
+            "cache-hit=false".to_owned(),
+        ],
+    )?;
+    if input("update-environment") == "false" {
+        return Ok(());
+    }
+    append("GITHUB_PATH", &[bin.display().to_string()])?;
+    let mut env = vec![
+        format!("pythonLocation={place}"),
+        format!("PKG_CONFIG_PATH={place}/lib/pkgconfig"),
+        format!("VIRTUAL_ENV={place}"),
+    ];
+    for name in ["Python_ROOT_DIR", "Python2_ROOT_DIR", "Python3_ROOT_DIR"] {
+        env.push(format!("{name}={place}"));
+    }
+    append("GITHUB_ENV", &env)
+}
+
+/// `pip-version` and `pip-install`.
+fn after_set_up(folder: &Path) -> Result<()> {
+    let python = folder.join("bin/python");
+    let mut lists: Vec<Vec<String>> = Vec::new();
+    let version = input("pip-version");
+    if !version.is_empty() {
+        lists.push(vec![format!("pip=={version}")]);
+    }
+    let install = input("pip-install");
+    if !install.is_empty() {
+        lists.push(install.split_whitespace().map(str::to_owned).collect());
+    }
+    for list in lists {
+        let done = std::process::Command::new(&python)
+            .args(["-m", "pip", "install"])
+            .args(&list)
+            .status()
+            .is_ok_and(|s| s.success());
+        if !done {
+            return Err(Error::new(format!("pip install {} failed", list.join(" "))));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(version: &str, wanted: &str) -> bool {
+        let (numbers, prerelease) = parse_version(version).unwrap();
+        let interpreter = Interpreter {
+            path: "python".into(),
+            version: numbers,
+            prerelease,
+            text: version.into(),
+        };
+        satisfies(&interpreter, wanted)
+    }
+
+    #[test]
+    fn ranges() {
+        for (version, wanted, holds) in [
+            ("3.11.7", "3.11", true),
+            ("3.11.7", "3.1", false),
+            ("3.11.7", "3.x", true),
+            ("3.11.7", "3", true),
+            ("3.11.7", "3.11.6", false),
+            ("3.11.7", ">=3.9 <3.12", true),
+            ("3.12.1", ">=3.9,<3.12", false),
+            ("3.12.1", ">= 3.9", true),
+            ("3.10.4", "~3.10.2", true),
+            ("3.11.0", "~3.10.2", false),
+            ("3.11.0", "~=3.9", true),
+            ("3.9.0", "3.9 - 3.11", true),
+            ("3.11.9", "3.9 - 3.11", true),
+            ("3.12.0", "3.9 - 3.11", false),
+            ("3.8.1", "3.7 || 3.8", true),
+            ("3.13.0", "^3.9", true),
+            ("3.9.5", ">3.9", false),
+            ("3.9.5", "!=3.9.*,>=3.8", false),
+            ("3.13.0", "3.13-dev", true),
+        ] {
+            assert_eq!(check(version, wanted), holds, "{version} {wanted}");
+        }
+    }
+
+    #[test]
+    fn files() {
+        for (name, text, wanted) in [
+            (".python-version", "# c\n3.11.2\n", Some("3.11.2")),
+            ("pyproject.toml", "[project]\nrequires-python = \">=3.10\"\n", Some(">=3.10")),
+            (".tool-versions", "nodejs 20\npython 3.12.1\n", Some("3.12.1")),
+            ("Pipfile", "[requires]\npython_version = \"3.9\"\n", Some("3.9")),
+            ("pyproject.toml", "[project]\n", None),
+        ] {
+            assert_eq!(version_in_file(name, text).as_deref(), wanted, "{name}");
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::builtin;
+use crate::commands::logs::Which;
+use crate::commands::run::{Instead, output_or_default, read_dotenv};
+use crate::commands::{check, eval, logs, run, runs, view};
+use crate::error::{Error, Result};
+use crate::exit::Exit;
+use crate::run::Settings;
+use crate::run::event::EventRequest;
+use crate::ui::Output;
+
+#[derive(Parser)]
+#[command(
+    name = "trainyard",
+    version,
+    about = "CI/CD for machine learning: GitHub Actions workflows, run faithfully on this machine"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run what an event would run, here
+    Run(Box<RunArgs>),
+    /// Check workflow and action files
+    Check {
+        /// Files; all of the repository when none is given
+        files: Vec<PathBuf>,
+        /// How findings are shown
+        #[arg(long, value_enum, default_value = "text")]
+        format: check::Format,
+        /// The repository's folder
+        #[arg(short = 'C', long = "directory", default_value = ".")]
+        directory: PathBuf,
+    },
+    /// Evaluate an expression
+    Eval {
+        /// The expression, with or without ${{ }}
+        #[arg(required_unless_present = "batch")]
+        expr: Option<String>,
+        /// A context as NAME=JSON
+        #[arg(long)]
+        context: Vec<String>,
+        /// Read JSON lines {"expr","contexts"}, write {"ok"} or {"error"}
+        #[arg(long)]
+        batch: bool,
+    },
+    /// List the latest runs
+    Runs {
+        /// How many
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// Show a run: jobs, steps, annotations, summary
+    View {
+        /// Its number; the latest when not given
+        run: Option<i64>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what steps printed
+    Logs {
+        /// The run's number; the latest when not given
+        run: Option<i64>,
+        /// Only this job
+        #[arg(long, short = 'j')]
+        job: Option<String>,
+        /// Only this step, by name or number
+        #[arg(long)]
+        step: Option<String>,
+        /// Only steps that failed
+        #[arg(long)]
+        failed: bool,
+    },
+    #[command(hide = true)]
+    InternalAction { name: String },
+    #[command(hide = true)]
+    InternalPip {
+        real: PathBuf,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+/// Where jobs run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Executor {
+    /// As processes of this machine
+    Host,
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// The event
+    #[arg(default_value = "push")]
+    event: String,
+    /// A workflow file or a folder of them
+    #[arg(short = 'W', long = "workflows")]
+    workflows: Vec<PathBuf>,
+    /// The repository's folder
+    #[arg(short = 'C', long = "directory", default_value = ".")]
+    directory: PathBuf,
+    /// Only this job and what it needs
+    #[arg(short, long)]
+    job: Option<String>,
+    /// The branch, tag or full ref of the event
+    #[arg(long = "ref")]
+    reference: Option<String>,
+    /// A commit instead of the work tree as it is
+    #[arg(long)]
+    commit: Option<String>,
+    /// An input of workflow_dispatch, NAME=VALUE
+    #[arg(long)]
+    input: Vec<String>,
+    /// A secret, NAME=VALUE, or NAME from the environment
+    #[arg(long, short = 's')]
+    secret: Vec<String>,
+    /// A file of NAME=VALUE lines with secrets
+    #[arg(long)]
+    secret_file: Vec<PathBuf>,
+    /// A variable of the vars context, NAME=VALUE
+    #[arg(long)]
+    var: Vec<String>,
+    /// A variable for every step, NAME=VALUE, or NAME from the environment
+    #[arg(long)]
+    env: Vec<String>,
+    /// Give steps all variables of the caller
+    #[arg(long)]
+    inherit_env: bool,
+    /// Only legs with this value, KEY:VALUE
+    #[arg(long)]
+    matrix: Vec<String>,
+    /// A file with the event's payload
+    #[arg(long)]
+    event_path: Option<PathBuf>,
+    /// Who acts
+    #[arg(long)]
+    actor: Option<String>,
+    /// List workflows and jobs
+    #[arg(long)]
+    list: bool,
+    /// Say what would run, and why not the rest
+    #[arg(long)]
+    dry_run: bool,
+    /// Where jobs run
+    #[arg(long, value_enum, default_value = "host")]
+    executor: Executor,
+    /// LABEL=host runs jobs with that label here, LABEL=skip does not
+    #[arg(long)]
+    runner: Vec<String>,
+    /// Jobs at once; the number of cores when not given
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// How the run is shown
+    #[arg(long, value_enum)]
+    output: Option<Output>,
+}
+
+/// Reads the command line and does what it says.
+pub fn run() -> Result<Exit> {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers; the rest is a call that is not understood.
+            let _ = error.print();
+            return Ok(if error.use_stderr() { Exit::Invalid } else { Exit::Success });
+        }
+    };
+    match cli.command {
+        Command::Run(args) => {
+            let instead = match (args.list, args.dry_run) {
+                (true, _) => Instead::List,
+                (_, true) => Instead::DryRun,
+                _ => Instead::Nothing,
+            };
+            run::run(&settings(*args)?, instead)
+        }
+        Command::Check { files, format, directory } => check::check(&directory, &files, format),
+        Command::Eval { batch: true, .. } => eval::batch(),
+        Command::Eval { expr, context, .. } => eval::one(&expr.unwrap_or_default(), &context),
+        Command::Runs { limit } => runs::runs(limit),
+        Command::View { run, json } => view::view(run, json),
+        Command::Logs { run, job, step, failed } => logs::logs(run, &Which { job, step, failed }),
+        Command::InternalAction { name } => Ok(builtin::run(&name)),
+        Command::InternalPip { real, args } => Err(builtin::pip(&real, &args)),
+    }
+}
+
+fn pair(flag: &str, text: &str) -> Result<(String, String)> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(Error::new(format!("--{flag} {text}: expected NAME=VALUE"))),
+    }
+}
+
+/// `NAME=VALUE`, or `NAME` whose value is in the caller's environment.
+fn pair_or_variable(flag: &str, text: &str) -> Result<(String, String)> {
+    if text.contains('=') {
+        return pair(flag, text);
+    }
+    match std::env::var(text) {
+        Ok(value) => Ok((text.to_owned(), value)),
+        Err(_) => Err(Error::new(format!("--{flag} {text}: the variable {text} is not set"))
+            .hint(format!("give the value: --{flag} {text}=VALUE"))),
+    }
+}
+
+fn label(text: &str) -> Result<(String, bool)> {
+    match text.rsplit_once('=') {
+        Some((label, "host")) => Ok((label.to_owned(), true)),
+        Some((label, "skip")) => Ok((label.to_owned(), false)),
+        _ => Err(Error::new(format!("--runner {text}: expected LABEL=host or LABEL=skip"))),
+    }
+}
+
+fn settings(args: RunArgs) -> Result<Settings> {
+    let list = |flag: &str, items: &[String], read: fn(&str, &str) -> Result<(String, String)>| {
+        items.iter().map(|t| read(flag, t)).collect::<Result<Vec<_>>>()
+    };
+    let mut secrets = Vec::new();
+    for file in &args.secret_file {
+        secrets.extend(read_dotenv(file)?);
+    }
+    secrets.extend(list("secret", &args.secret, pair_or_variable)?);
+    let mut payload = None;
+    if let Some(path) = &args.event_path {
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, &e))?;
+        let value = trainyard_model::Value::from_json(&text)
+            .map_err(|e| Error::new(format!("{}: this is not JSON: {e}", path.display())))?;
+        payload = Some(value);
+    }
+    let mut matrix = Vec::new();
+    for text in &args.matrix {
+        let (key, value) = text
+            .split_once(':')
+            .ok_or_else(|| Error::new(format!("--matrix {text}: expected KEY:VALUE")))?;
+        matrix.push((key.to_owned(), value.to_owned()));
+    }
+    let Executor::Host = args.executor;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(Settings {
+        directory: args.directory,
+        workflows: args.workflows,
+        request: EventRequest {
+            event: args.event,
+            reference: args.reference,
+            commit: args.commit,
+            payload,
+            actor: args.actor,
+            inputs: list("input", &args.input, pair)?,
+        },
+        job: args.job,
+        matrix,
+        secrets,
+        vars: list("var", &args.var, pair)?,
+        env: list("env", &args.env, pair_or_variable)?,
+        inherit_env: args.inherit_env,
+        labels: args.runner.iter().map(|t| label(t)).collect::<Result<Vec<_>>>()?,
+        jobs: args.jobs.unwrap_or(cores).max(1),
+        output: output_or_default(args.output),
+    })
+}

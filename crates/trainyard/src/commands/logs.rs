@@ -1,0 +1,74 @@
+//! `trainyard logs`: what the steps of a run printed.
+
+use std::io::{self, Read, Seek, SeekFrom, Write};
+
+use super::view::find;
+use crate::error::{Error, Result};
+use crate::exit::Exit;
+use crate::journal::Journal;
+use crate::paths::data_dir;
+
+/// Which steps.
+pub struct Which {
+    /// A job by its name, path or id.
+    pub job: Option<String>,
+    /// A step by its name or number from 1.
+    pub step: Option<String>,
+    /// Only those that failed.
+    pub failed: bool,
+}
+
+/// Prints the logs of those steps.
+pub fn logs(run: Option<i64>, which: &Which) -> Result<Exit> {
+    let journal = Journal::open(&data_dir()?)?;
+    let row = find(&journal, run)?;
+    let jobs = journal.jobs(row.id)?;
+    let steps = journal.steps(row.id)?;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut any = false;
+    for job in &jobs {
+        let wanted = which.job.as_ref().is_none_or(|w| {
+            job.name.eq_ignore_ascii_case(w)
+                || job.path.eq_ignore_ascii_case(w)
+                || job.path.split('[').next().is_some_and(|p| p.eq_ignore_ascii_case(w))
+        });
+        if !wanted {
+            continue;
+        }
+        for step in steps.iter().filter(|s| s.node == job.node) {
+            let named = which.step.as_ref().is_none_or(|w| {
+                step.name.eq_ignore_ascii_case(w) || (step.index + 1).to_string() == *w
+            });
+            if !named || (which.failed && step.outcome != "failure") || step.pieces.is_empty() {
+                continue;
+            }
+            any = true;
+            let shown = writeln!(out, "── {} · {}", job.name, step.name)
+                .and_then(|()| copy(&job.log, &step.pieces, &mut out));
+            match shown {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    return Ok(Exit::Success);
+                }
+                Err(error) => {
+                    return Err(Error::new(format!("the log {} cannot be read: {error}", job.log)));
+                }
+                Ok(()) => {}
+            }
+        }
+    }
+    // A reader that has gone away has seen enough.
+    let _ = out.flush();
+    if !any {
+        eprintln!("no such logs in run {}", row.id);
+    }
+    Ok(Exit::Success)
+}
+
+fn copy(log: &str, pieces: &[(u64, u64)], out: &mut dyn Write) -> io::Result<()> {
+    let mut file = std::fs::File::open(log)?;
+    for (from, to) in pieces {
+        file.seek(SeekFrom::Start(*from))?;
+        io::copy(&mut (&mut file).take(to - from), out)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,604 @@
+//! One job on this machine: the step machine, its processes and its log, in one thread and one
+//! `poll` loop.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use trainyard_job::files::FileCommands;
+use trainyard_job::mask::Masker;
+use trainyard_job::{
+    Action, Annotation, Answer, Exit, Input, JobMachine, Process, ProcessId, ProcessKind, StepNeed,
+    StepReport, StopKind,
+};
+use trainyard_model::Outcome;
+
+use super::environment::{get, set, which};
+use super::process::{Running, kill_leftovers, start};
+use super::reader::{OutputReader, Sink};
+use super::workspace::Workspace;
+
+/// Time between SIGINT and SIGTERM (`ProcessInvoker.cs`).
+const INTERRUPT_GRACE: Duration = Duration::from_millis(7_500);
+/// Time between SIGTERM and the end of the tree.
+const TERMINATE_GRACE: Duration = Duration::from_millis(2_500);
+/// Time for the output to close after a process ended.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// What a job is told from outside.
+#[derive(Debug, Clone, Copy)]
+pub enum Order {
+    /// Stop; forced, at once.
+    Stop {
+        /// Whether nothing is asked any more.
+        force: bool,
+    },
+}
+
+/// What happens in a job, for those who watch.
+#[derive(Debug, Clone)]
+pub enum Happening {
+    /// A step began.
+    StepBegan(usize, String),
+    /// A step ended; its pieces of the log.
+    StepEnded(usize, StepReport, Vec<(u64, u64)>),
+    /// A remark.
+    Annotated(usize, Annotation),
+    /// A summary.
+    Summary(usize, String),
+}
+
+/// How a job ended.
+#[derive(Debug)]
+pub struct JobEnd {
+    /// How.
+    pub outcome: Outcome,
+    /// Its outputs.
+    pub outputs: Vec<(String, String)>,
+    /// The evaluated `environment.url`.
+    pub environment_url: Option<String>,
+    /// The pieces of each step in the log.
+    pub pieces: BTreeMap<usize, Vec<(u64, u64)>>,
+}
+
+/// Actions that this program has built in, and local ones.
+pub trait Actions: Send {
+    /// What stands behind a `uses`.
+    fn load(&mut self, uses: &str, workspace: &Workspace) -> Result<trainyard_job::Loaded, String>;
+    /// The program and arguments that run a built-in action.
+    fn command(&self, action: &str) -> (PathBuf, Vec<String>);
+}
+
+/// What a job needs of its surroundings.
+pub struct Surroundings<'a> {
+    /// Its folders.
+    pub workspace: &'a Workspace,
+    /// The variables every child starts with.
+    pub base_env: Vec<(String, String)>,
+    /// Where its log goes.
+    pub log_path: &'a Path,
+    /// Its time limit.
+    pub limit: Duration,
+    /// Orders, and a pipe that becomes readable when there is one.
+    pub orders: Receiver<Order>,
+    /// See `orders`.
+    pub wake: OwnedFd,
+    /// Actions.
+    pub actions: Box<dyn Actions>,
+    /// Whoever watches.
+    pub watch: &'a mut dyn FnMut(Happening),
+}
+
+struct Live {
+    running: Running,
+    step: usize,
+    reader: OutputReader,
+    exit: Option<Exit>,
+    /// When the output is given up after the end.
+    drain_until: Option<Instant>,
+    /// When the next, harder signal is due.
+    next_signal: Option<(Instant, bool)>,
+    time_limit: Option<Instant>,
+}
+
+/// The log and the masker, apart from the machine so that both can be borrowed.
+struct Log {
+    file: BufWriter<File>,
+    at: u64,
+    masker: Masker,
+    /// Steps that run side by side take turns in the one file.
+    pieces: BTreeMap<usize, Vec<(u64, u64)>>,
+    failed: bool,
+}
+
+impl Log {
+    fn write(&mut self, step: usize, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        if self.file.write_all(bytes).is_err() {
+            self.failed = true;
+            return;
+        }
+        let from = self.at;
+        self.at += bytes.len() as u64;
+        let pieces = self.pieces.entry(step).or_default();
+        match pieces.last_mut() {
+            Some(last) if last.1 == from => last.1 = self.at,
+            _ => pieces.push((from, self.at)),
+        }
+    }
+}
+
+struct StepSink<'a> {
+    log: &'a mut Log,
+    step: usize,
+    machine: &'a mut JobMachine,
+    process: ProcessId,
+    actions: &'a mut VecDeque<Action>,
+}
+
+impl Sink for StepSink<'_> {
+    fn masker(&self) -> &Masker {
+        &self.log.masker
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.log.write(self.step, bytes);
+    }
+
+    fn line(&mut self, line: &str) {
+        for action in self.machine.step(Input::Line(self.process, line.to_owned())) {
+            match action {
+                // In order with the lines around them.
+                Action::Log(step, text) => log_line(self.log, step, &text),
+                Action::Mask(_) => self.log.masker = self.machine.masker().clone(),
+                other => self.actions.push_back(other),
+            }
+        }
+    }
+}
+
+fn log_line(log: &mut Log, step: usize, text: &str) {
+    let mut out = Vec::with_capacity(text.len() + 1);
+    log.masker.mask_into(text.as_bytes(), &mut out);
+    out.push(b'\n');
+    log.write(step, &out);
+}
+
+/// Runs a job to its end.
+pub fn run(mut machine: JobMachine, mut around: Surroundings<'_>) -> JobEnd {
+    let file = match File::create(around.log_path) {
+        Ok(file) => file,
+        Err(error) => {
+            return failed_end(&mut around, &format!("the log cannot be written: {error}"));
+        }
+    };
+    let mut runner = Runner {
+        log: Log {
+            file: BufWriter::with_capacity(256 * 1024, file),
+            at: 0,
+            masker: machine.masker().clone(),
+            pieces: BTreeMap::new(),
+            failed: false,
+        },
+        live: BTreeMap::new(),
+        todo: VecDeque::new(),
+        end: None,
+        job_limit: Instant::now() + around.limit,
+        job_limit_told: false,
+        tracking: get(&around.base_env, "RUNNER_TRACKING_ID").unwrap_or_default().to_owned(),
+        orders_open: true,
+        buffer: vec![0; 256 * 1024],
+    };
+    runner.todo.extend(machine.step(Input::Start));
+    loop {
+        runner.perform(&mut machine, &mut around);
+        if runner.end.is_some() && runner.live.is_empty() {
+            break;
+        }
+        runner.wait(&mut machine, &mut around);
+    }
+    kill_leftovers(&runner.tracking);
+    let _ = runner.log.file.flush();
+    let mut end = runner.end.unwrap_or_else(|| JobEnd {
+        outcome: Outcome::Failure,
+        outputs: Vec::new(),
+        environment_url: None,
+        pieces: BTreeMap::new(),
+    });
+    if runner.log.failed && end.outcome == Outcome::Success {
+        // A log that is not whole is no success: the disk is full.
+        end.outcome = Outcome::Failure;
+    }
+    end.pieces = runner.log.pieces;
+    end
+}
+
+fn failed_end(around: &mut Surroundings<'_>, message: &str) -> JobEnd {
+    let annotation = Annotation {
+        level: trainyard_job::AnnotationLevel::Error,
+        message: message.to_owned(),
+        title: None,
+        file: None,
+        line: None,
+        end_line: None,
+        column: None,
+        end_column: None,
+    };
+    (around.watch)(Happening::Annotated(0, annotation));
+    JobEnd {
+        outcome: Outcome::Failure,
+        outputs: Vec::new(),
+        environment_url: None,
+        pieces: BTreeMap::new(),
+    }
+}
+
+struct Runner {
+    log: Log,
+    live: BTreeMap<ProcessId, Live>,
+    todo: VecDeque<Action>,
+    end: Option<JobEnd>,
+    job_limit: Instant,
+    job_limit_told: bool,
+    tracking: String,
+    orders_open: bool,
+    buffer: Vec<u8>,
+}
+
+impl Runner {
+    fn perform(&mut self, machine: &mut JobMachine, around: &mut Surroundings<'_>) {
+        while let Some(action) = self.todo.pop_front() {
+            match action {
+                Action::Log(step, text) => log_line(&mut self.log, step, &text),
+                Action::Mask(_) => self.log.masker = machine.masker().clone(),
+                Action::StepBegan(step, name) => {
+                    (around.watch)(Happening::StepBegan(step, name));
+                }
+                Action::StepEnded(step, report) => {
+                    let _ = self.log.file.flush();
+                    let pieces = self.log.pieces.get(&step).cloned().unwrap_or_default();
+                    (around.watch)(Happening::StepEnded(step, report, pieces));
+                }
+                Action::Annotate(step, annotation) => {
+                    (around.watch)(Happening::Annotated(step, annotation));
+                }
+                Action::Summary(step, text) => {
+                    (around.watch)(Happening::Summary(step, text));
+                }
+                Action::Ask(need) => {
+                    let answer = answer(&need, around);
+                    self.todo.extend(machine.step(Input::Answer(need, answer)));
+                }
+                Action::Spawn(id, step, process) => {
+                    if let Err(why) = self.spawn(id, step, &process, around) {
+                        let files = FileCommands::default();
+                        self.todo.extend(machine.step(Input::Exited(
+                            id,
+                            Exit::NotStarted(why),
+                            files,
+                        )));
+                    }
+                }
+                Action::Stop(id, kind) => self.stop(id, kind),
+                Action::TimeLimit(id, millis) => {
+                    if let Some(live) = self.live.get_mut(&id) {
+                        let millis = u64::try_from(millis).unwrap_or(0);
+                        live.time_limit = Some(Instant::now() + Duration::from_millis(millis));
+                    }
+                }
+                Action::Finished { outcome, outputs, environment_url } => {
+                    let pieces = BTreeMap::new();
+                    self.end = Some(JobEnd { outcome, outputs, environment_url, pieces });
+                }
+            }
+        }
+    }
+
+    fn spawn(
+        &mut self,
+        id: ProcessId,
+        step: usize,
+        process: &Process,
+        around: &mut Surroundings<'_>,
+    ) -> Result<(), String> {
+        let workspace = around.workspace;
+        for name in ["set_env", "set_output", "add_path", "save_state", "step_summary"] {
+            let path = workspace.command_files.join(format!("{name}_{}", id.0));
+            File::create(&path).map_err(|e| format!("cannot create {}: {e}", path.display()))?;
+        }
+        let mut env = around.base_env.clone();
+        for (key, value) in &process.env {
+            set(&mut env, key, value);
+        }
+        let base = get(&env, "PATH").unwrap_or_default().to_owned();
+        let path =
+            process.path.iter().map(String::as_str).chain([base.as_str()]).collect::<Vec<_>>();
+        let path = path.join(":");
+        set(&mut env, "PATH", &path);
+        let directory = match &process.directory {
+            Some(directory) => workspace.workspace.join(directory),
+            None => workspace.workspace.clone(),
+        };
+        if !directory.is_dir() {
+            return Err(format!("The working directory {} does not exist", directory.display()));
+        }
+        let (program, args) = match &process.kind {
+            ProcessKind::Script { shell, script } => {
+                let file = workspace.temp.join(format!("{}{}", script_name(id), shell.extension));
+                std::fs::write(&file, script)
+                    .map_err(|e| format!("cannot write {}: {e}", file.display()))?;
+                let file = file.to_string_lossy().into_owned();
+                let program = which(&shell.program, &path).ok_or_else(|| {
+                    format!(
+                        "The shell '{}' is not on the PATH; install it or name another with `shell:`",
+                        shell.program
+                    )
+                })?;
+                (program, shell.args.iter().map(|a| a.replace("{0}", &file)).collect())
+            }
+            ProcessKind::Builtin { action, inputs } => {
+                for (name, value) in inputs {
+                    let key = format!("INPUT_{}", name.to_uppercase().replace(' ', "_"));
+                    set(&mut env, &key, value);
+                }
+                around.actions.command(action)
+            }
+        };
+        let running = start(&program, &args, &env, &directory)
+            .map_err(|e| format!("{} cannot be started: {e}", program.display()))?;
+        self.live.insert(
+            id,
+            Live {
+                running,
+                step,
+                reader: OutputReader::default(),
+                exit: None,
+                drain_until: None,
+                next_signal: None,
+                time_limit: None,
+            },
+        );
+        Ok(())
+    }
+
+    fn stop(&mut self, id: ProcessId, kind: StopKind) {
+        let Some(live) = self.live.get_mut(&id) else { return };
+        match kind {
+            StopKind::Graceful if live.next_signal.is_none() => {
+                live.running.interrupt();
+                live.next_signal = Some((Instant::now() + INTERRUPT_GRACE, false));
+            }
+            StopKind::Graceful => {}
+            StopKind::Kill => {
+                live.running.kill_tree();
+                live.next_signal = None;
+                live.drain_until = Some(Instant::now());
+            }
+        }
+    }
+
+    /// Sleeps until something happens, and takes it in.
+    fn wait(&mut self, machine: &mut JobMachine, around: &mut Surroundings<'_>) {
+        let now = Instant::now();
+        let mut due = if self.job_limit_told { None } else { Some(self.job_limit) };
+        for live in self.live.values() {
+            let times = [
+                live.next_signal.map(|(at, _)| at),
+                live.time_limit,
+                live.drain_until.filter(|_| live.exit.is_some()),
+            ];
+            for at in times.into_iter().flatten() {
+                due = Some(due.map_or(at, |d| d.min(at)));
+            }
+        }
+        let mut fds = Vec::with_capacity(2 * self.live.len() + 1);
+        let mut owners = Vec::with_capacity(fds.capacity());
+        for (id, live) in &self.live {
+            if let Some(output) = &live.running.output {
+                fds.push(PollFd::new(output, PollFlags::IN));
+                owners.push((*id, true));
+            }
+            if live.exit.is_none() {
+                fds.push(PollFd::from_borrowed_fd(live.running.ended_fd(), PollFlags::IN));
+                owners.push((*id, false));
+            }
+        }
+        if self.orders_open {
+            fds.push(PollFd::from_borrowed_fd(around.wake.as_fd(), PollFlags::IN));
+        }
+        let timeout = due.map(|d| d.saturating_duration_since(now));
+        let timeout = timeout.and_then(|d| rustix::fs::Timespec::try_from(d).ok());
+        let _ = poll(&mut fds, timeout.as_ref());
+        let ready: Vec<(ProcessId, bool)> = owners
+            .iter()
+            .zip(&fds)
+            .filter(|(_, fd)| !fd.revents().is_empty())
+            .map(|(owner, _)| *owner)
+            .collect();
+        let woken = self.orders_open && fds.last().is_some_and(|fd| !fd.revents().is_empty());
+        drop(fds);
+        if woken {
+            self.take_orders(machine, around);
+        }
+        for (id, is_output) in &ready {
+            if *is_output {
+                self.read(*id, machine);
+            }
+        }
+        for (id, is_output) in ready {
+            if !is_output {
+                self.process_ended(id);
+            }
+        }
+        self.timers(machine);
+        self.reap(machine, around);
+    }
+
+    fn take_orders(&mut self, machine: &mut JobMachine, around: &mut Surroundings<'_>) {
+        let mut byte = [0u8; 16];
+        let read = rustix::io::read(&around.wake, &mut byte);
+        loop {
+            match around.orders.try_recv() {
+                Ok(Order::Stop { force }) => {
+                    self.todo.extend(machine.step(Input::Cancel { force }));
+                }
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
+                    self.orders_open = false;
+                    break;
+                }
+            }
+        }
+        if matches!(read, Ok(0)) {
+            self.orders_open = false;
+        }
+    }
+
+    /// Reads what there is, but not without end: others have their turn.
+    fn read(&mut self, id: ProcessId, machine: &mut JobMachine) {
+        for _ in 0..8 {
+            let Some(live) = self.live.get_mut(&id) else { return };
+            let Some(output) = &live.running.output else { return };
+            let count = match rustix::io::read(output, &mut self.buffer) {
+                Ok(0) => {
+                    live.running.output = None;
+                    return;
+                }
+                Ok(count) => count,
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return,
+                Err(_) => {
+                    live.running.output = None;
+                    return;
+                }
+            };
+            let step = live.step;
+            let mut sink = StepSink {
+                log: &mut self.log,
+                step,
+                machine,
+                process: id,
+                actions: &mut self.todo,
+            };
+            live.reader.push(&self.buffer[..count], &mut sink);
+            if count < self.buffer.len() / 4 {
+                return;
+            }
+        }
+    }
+
+    fn process_ended(&mut self, id: ProcessId) {
+        if let Some(live) = self.live.get_mut(&id) {
+            live.exit = Some(live.running.status());
+            live.next_signal = None;
+            live.time_limit = None;
+            live.drain_until.get_or_insert(Instant::now() + DRAIN);
+        }
+    }
+
+    fn timers(&mut self, machine: &mut JobMachine) {
+        let now = Instant::now();
+        if !self.job_limit_told && now >= self.job_limit {
+            self.job_limit_told = true;
+            self.todo.extend(machine.step(Input::JobTimeLimit));
+        }
+        let mut limits = Vec::new();
+        for (id, live) in &mut self.live {
+            if live.time_limit.is_some_and(|at| now >= at) {
+                live.time_limit = None;
+                limits.push(*id);
+            }
+            if let Some((at, terminated)) = live.next_signal
+                && now >= at
+            {
+                if terminated {
+                    live.running.kill_tree();
+                    live.next_signal = None;
+                    live.drain_until = Some(now);
+                } else {
+                    live.running.terminate();
+                    live.next_signal = Some((now + TERMINATE_GRACE, true));
+                }
+            }
+        }
+        for id in limits {
+            self.todo.extend(machine.step(Input::TimeLimit(id)));
+        }
+    }
+
+    /// Reports the processes that have ended and whose output is drained.
+    fn reap(&mut self, machine: &mut JobMachine, around: &Surroundings<'_>) {
+        let now = Instant::now();
+        let done: Vec<ProcessId> = self
+            .live
+            .iter()
+            .filter(|(_, l)| {
+                l.exit.is_some()
+                    && (l.running.output.is_none() || l.drain_until.is_some_and(|at| now >= at))
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for id in done {
+            self.read(id, machine);
+            let Some(mut live) = self.live.remove(&id) else { continue };
+            if live.running.output.is_some() {
+                // Something still holds the output: it is not waited for any longer.
+                live.running.kill_tree();
+            }
+            let mut sink = StepSink {
+                log: &mut self.log,
+                step: live.step,
+                machine,
+                process: id,
+                actions: &mut self.todo,
+            };
+            live.reader.finish(&mut sink);
+            let files = read_files(&around.workspace.command_files, id);
+            let exit = live.exit.unwrap_or(Exit::Code(-1));
+            self.todo.extend(machine.step(Input::Exited(id, exit, files)));
+        }
+    }
+}
+
+fn script_name(id: ProcessId) -> String {
+    format!("step-{}", id.0)
+}
+
+/// Bytes of one file that are read; a larger one is cut, and so is refused by what reads it.
+const MAX_COMMAND_FILE: u64 = 64 * 1024 * 1024;
+
+fn read_files(folder: &Path, id: ProcessId) -> FileCommands {
+    let read = |name: &str| {
+        let path = folder.join(format!("{name}_{}", id.0));
+        let size = path.metadata().map_or(0, |m| m.len());
+        let bytes = match size {
+            0 => Vec::new(),
+            size if size > MAX_COMMAND_FILE => b"\n(this file is too large)".to_vec(),
+            _ => std::fs::read(&path).unwrap_or_default(),
+        };
+        let _ = std::fs::remove_file(&path);
+        bytes
+    };
+    FileCommands {
+        env: read("set_env"),
+        output: read("set_output"),
+        path: read("add_path"),
+        state: read("save_state"),
+        summary: read("step_summary"),
+    }
+}
+
+fn answer(need: &StepNeed, around: &mut Surroundings<'_>) -> Answer {
+    match need {
+        StepNeed::HashFiles(patterns) => {
+            Answer::Hash(super::hash_files::hash_files(&around.workspace.workspace, patterns))
+        }
+        StepNeed::LoadAction(uses) => Answer::Action(around.actions.load(uses, around.workspace)),
+    }
+}

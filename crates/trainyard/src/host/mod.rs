@@ -1,0 +1,8 @@
+//! The host executor: processes on this machine, in a workspace of their own.
+
+pub mod environment;
+pub mod hash_files;
+pub mod job;
+pub mod process;
+pub mod reader;
+pub mod workspace;

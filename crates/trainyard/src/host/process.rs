@@ -1,0 +1,169 @@
+//! One process of a job: started in a session of its own, stopped as the runner stops it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+use trainyard_job::Exit;
+
+/// A started process with the pipe of its output.
+pub struct Running {
+    child: Child,
+    pid: Pid,
+    /// Becomes readable when the process ends.
+    pidfd: OwnedFd,
+    /// Standard output and error, one stream so that their order holds.
+    pub output: Option<OwnedFd>,
+}
+
+/// Starts a program with exactly this environment.
+pub fn start(
+    program: &Path,
+    args: &[String],
+    env: &[(String, String)],
+    directory: &Path,
+) -> io::Result<Running> {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    rustix::fs::fcntl_setfl(&read, rustix::fs::OFlags::NONBLOCK)?;
+    let mut command = Command::new(program);
+    command
+        .args(args)
+        .env_clear()
+        .envs(env.iter().map(|(k, v)| (k.as_str(), v.as_str())))
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::from(write.try_clone()?))
+        .stderr(Stdio::from(write));
+    // A session of its own: no controlling terminal, so that nothing can ask for a password, and
+    // a Ctrl-C reaches Trainyard alone.
+    #[allow(unsafe_code)]
+    // SAFETY: between fork and exec only `setsid` is called, which is async-signal-safe and
+    // touches no memory of this process.
+    unsafe {
+        command.pre_exec(|| {
+            rustix::process::setsid()?;
+            Ok(())
+        });
+    }
+    let child = command.spawn()?;
+    let pid = Pid::from_child(&child);
+    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+    Ok(Running { child, pid, pidfd, output: Some(read) })
+}
+
+impl Running {
+    /// For polling: readable when the process has ended.
+    pub fn ended_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Collects the status of a process that has ended.
+    pub fn status(&mut self) -> Exit {
+        match self.child.wait() {
+            Ok(status) => match (status.code(), status.signal()) {
+                (Some(code), _) => Exit::Code(code),
+                (None, Some(signal)) => Exit::Signal(signal),
+                (None, None) => Exit::Code(-1),
+            },
+            Err(error) => Exit::NotStarted(format!("its status is lost: {error}")),
+        }
+    }
+
+    /// Asks it to stop.
+    pub fn interrupt(&self) {
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::INT);
+    }
+
+    /// Tells it to stop.
+    pub fn terminate(&self) {
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::TERM);
+    }
+
+    /// Kills it and everything that came from it.
+    pub fn kill_tree(&self) {
+        kill_family(self.pid.as_raw_nonzero().get());
+    }
+}
+
+/// A line of `/proc/PID/stat`: parent and session.
+struct Stat {
+    pid: i32,
+    parent: i32,
+    session: i32,
+}
+
+fn processes() -> Vec<Stat> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .flatten()
+        .filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok())
+        .filter_map(|pid| {
+            let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            // The name in brackets may hold anything, brackets included.
+            let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+            let parent = fields.nth(1)?.parse().ok()?;
+            let session = fields.nth(1)?.parse().ok()?;
+            Some(Stat { pid, parent, session })
+        })
+        .collect()
+}
+
+fn kill(pid: i32) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        let _ = rustix::process::kill_process(pid, Signal::KILL);
+    }
+}
+
+/// Kills a session leader, its session, and all descendants. A tree that still grows is walked
+/// again, a few times at most.
+fn kill_family(leader: i32) {
+    for _ in 0..5 {
+        let all = processes();
+        let mut family = vec![leader];
+        family.extend(all.iter().filter(|s| s.session == leader).map(|s| s.pid));
+        let mut next = 0;
+        while next < family.len() {
+            let parent = family[next];
+            for stat in all.iter().filter(|s| s.parent == parent) {
+                if !family.contains(&stat.pid) {
+                    family.push(stat.pid);
+                }
+            }
+            next += 1;
+        }
+        family.retain(|pid| *pid == leader || *pid > 1);
+        family.dedup();
+        let alive = family.len() > 1;
+        family.iter().for_each(|pid| kill(*pid));
+        if !alive {
+            return;
+        }
+    }
+}
+
+/// Orphans come to this process instead of to init, so that none can escape.
+pub fn adopt_orphans() {
+    // Without it leftovers are not found at the end of a job, which a kernel this old must bear.
+    let _ = rustix::process::set_child_subreaper(Pid::from_raw(1));
+}
+
+/// Kills what a job left behind: adopted processes that carry its tracking id.
+pub fn kill_leftovers(tracking: &str) {
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let Ok(text) = std::fs::read_to_string(format!("/proc/self/task/{own}/children")) else {
+        return;
+    };
+    let needle = format!("RUNNER_TRACKING_ID={tracking}");
+    for pid in text.split_whitespace().filter_map(|p| p.parse::<i32>().ok()) {
+        let Ok(environ) = std::fs::read(format!("/proc/{pid}/environ")) else { continue };
+        if environ.split(|b| *b == 0).any(|v| v == needle.as_bytes()) {
+            kill_family(pid);
+            if let Some(pid) = Pid::from_raw(pid) {
+                let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! The local history: runs, their records, jobs, steps, annotations, summaries. SQLite, WAL.
+//!
+//! What the engine decided is kept as records, in order; the other tables are what people ask
+//! for. Deliberately absent: migrations, until there is a second schema.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::error::{Error, Result};
+
+const SCHEMA: i64 = 1;
+
+/// The history of this machine's runs.
+pub struct Journal {
+    connection: Connection,
+}
+
+/// A run as the history has it.
+#[derive(Debug, Clone, Default)]
+pub struct RunRow {
+    /// Its number on this machine, `github.run_id`.
+    pub id: i64,
+    /// Its number within the workflow.
+    pub number: i64,
+    /// `owner/name`
+    pub repository: String,
+    /// Where the repository is.
+    pub root: String,
+    /// Path of the workflow file.
+    pub path: String,
+    /// Its name.
+    pub workflow: String,
+    /// `run-name`, or what stands for it.
+    pub title: String,
+    /// The event.
+    pub event: String,
+    /// The ref.
+    pub reference: String,
+    /// The commit.
+    pub sha: String,
+    /// `running`, or how it ended.
+    pub status: String,
+    /// The process that runs it.
+    pub process: i64,
+    /// Milliseconds since the epoch.
+    pub started: i64,
+    /// Milliseconds since the epoch.
+    pub ended: Option<i64>,
+}
+
+/// A job as the history has it.
+#[derive(Debug, Clone, Default)]
+pub struct JobRow {
+    /// Its place in the run.
+    pub node: i64,
+    /// `deploy/build[0]`
+    pub path: String,
+    /// Its name.
+    pub name: String,
+    /// How it ended.
+    pub outcome: String,
+    /// Why.
+    pub reason: String,
+    /// Milliseconds since the epoch.
+    pub started: Option<i64>,
+    /// Milliseconds since the epoch.
+    pub ended: i64,
+    /// Its log in the run's folder; empty if it never ran.
+    pub log: String,
+}
+
+/// A step as the history has it.
+#[derive(Debug, Clone, Default)]
+pub struct StepRow {
+    /// The job it belongs to.
+    pub node: i64,
+    /// Its number in file order.
+    pub index: i64,
+    /// Its name.
+    pub name: String,
+    /// How it ended, before `continue-on-error`.
+    pub outcome: String,
+    /// After it.
+    pub conclusion: String,
+    /// Why.
+    pub reason: String,
+    /// Milliseconds it took.
+    pub millis: i64,
+    /// Its pieces of the job's log.
+    pub pieces: Vec<(u64, u64)>,
+}
+
+/// An annotation or a summary.
+#[derive(Debug, Clone, Default)]
+pub struct NoteRow {
+    /// The job it belongs to.
+    pub node: i64,
+    /// The step it belongs to.
+    pub step: i64,
+    /// `error`, `warning`, `notice`, `summary`
+    pub kind: String,
+    /// What it says.
+    pub text: String,
+    /// `file:line`, if it has a place.
+    pub place: String,
+}
+
+impl Journal {
+    /// Opens the history, and makes it if there is none.
+    pub fn open(data: &Path) -> Result<Journal> {
+        let connection = Connection::open(data.join("history.db"))?;
+        connection.busy_timeout(Duration::from_secs(10))?;
+        let version: i64 = connection.pragma_query_value(None, "user_version", |r| r.get(0))?;
+        if version > SCHEMA {
+            return Err(Error::new("the local history was written by a newer version")
+                .hint("update trainyard, or use another TRAINYARD_DATA_DIR"));
+        }
+        if version < SCHEMA {
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            connection.execute_batch(include_str!("journal.sql"))?;
+            connection.pragma_update(None, "user_version", SCHEMA)?;
+        }
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        Ok(Journal { connection })
+    }
+
+    /// Begins a transaction, unless one is open: whatever is written until [`Journal::commit`]
+    /// shares it.
+    fn touch(&self) -> Result<()> {
+        if self.connection.is_autocommit() {
+            self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        }
+        Ok(())
+    }
+
+    /// Makes durable what was written since the last time.
+    pub fn commit(&self) -> Result<()> {
+        if !self.connection.is_autocommit() {
+            self.connection.execute_batch("COMMIT")?;
+        }
+        Ok(())
+    }
+
+    /// Adds a run; gives it its numbers.
+    pub fn add_run(&self, row: &mut RunRow) -> Result<()> {
+        self.touch()?;
+        let number: i64 = self.connection.query_row(
+            "SELECT COALESCE(MAX(number), 0) + 1 FROM runs WHERE repository = ?1 AND path = ?2",
+            params![row.repository, row.path],
+            |r| r.get(0),
+        )?;
+        row.number = number;
+        self.connection.execute(
+            "INSERT INTO runs (number, repository, root, path, workflow, title, event, reference, sha, status, process, started)
+             VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)",
+            params![
+                row.number, row.repository, row.root, row.path, row.workflow, row.title, row.event,
+                row.reference, row.sha, row.status, row.process, row.started
+            ],
+        )?;
+        row.id = self.connection.last_insert_rowid();
+        Ok(())
+    }
+
+    /// Sets the title that is known only once the run has its numbers.
+    pub fn set_title(&self, run: i64, title: &str) -> Result<()> {
+        self.touch()?;
+        self.connection.execute("UPDATE runs SET title = ?2 WHERE id = ?1", params![run, title])?;
+        Ok(())
+    }
+
+    /// Appends records.
+    pub fn append(&self, run: i64, from: usize, at: i64, records: &[String]) -> Result<()> {
+        self.touch()?;
+        let mut statement = self
+            .connection
+            .prepare_cached("INSERT INTO records (run, seq, at, record) VALUES (?1,?2,?3,?4)")?;
+        for (i, record) in records.iter().enumerate() {
+            let seq = i64::try_from(from + i).unwrap_or(i64::MAX);
+            statement.execute(params![run, seq, at, record])?;
+        }
+        Ok(())
+    }
+
+    /// Adds a job that is over.
+    pub fn add_job(&self, run: i64, row: &JobRow) -> Result<()> {
+        self.touch()?;
+        self.connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO jobs (run, node, path, name, outcome, reason, started, ended, log)
+                 VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9)",
+            )?
+            .execute(params![
+                run, row.node, row.path, row.name, row.outcome, row.reason, row.started, row.ended,
+                row.log
+            ])?;
+        Ok(())
+    }
+
+    /// Adds a step that is over.
+    pub fn add_step(&self, run: i64, row: &StepRow) -> Result<()> {
+        self.touch()?;
+        let pieces: Vec<String> = row.pieces.iter().map(|(a, b)| format!("{a}-{b}")).collect();
+        self.connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO steps (run, node, idx, name, outcome, conclusion, reason, millis, pieces)
+                 VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9)",
+            )?
+            .execute(params![
+                run, row.node, row.index, row.name, row.outcome, row.conclusion, row.reason,
+                row.millis, pieces.join(" ")
+            ])?;
+        Ok(())
+    }
+
+    /// Adds an annotation or a summary.
+    pub fn add_note(&self, run: i64, row: &NoteRow) -> Result<()> {
+        self.touch()?;
+        self.connection
+            .prepare_cached(
+                "INSERT INTO notes (run, node, step, kind, text, place) VALUES (?1,?2,?3,?4,?5,?6)",
+            )?
+            .execute(params![run, row.node, row.step, row.kind, row.text, row.place])?;
+        Ok(())
+    }
+
+    /// Notes how a run ended.
+    pub fn end_run(&self, run: i64, status: &str, at: i64) -> Result<()> {
+        self.touch()?;
+        self.connection.execute(
+            "UPDATE runs SET status = ?2, ended = ?3 WHERE id = ?1",
+            params![run, status, at],
+        )?;
+        Ok(())
+    }
+
+    /// The latest runs, newest first.
+    pub fn runs(&self, limit: usize) -> Result<Vec<RunRow>> {
+        let mut statement = self.connection.prepare(
+            "SELECT id, number, repository, root, path, workflow, title, event, reference, sha, status, process, started, ended
+             FROM runs ORDER BY id DESC LIMIT ?1",
+        )?;
+        let rows = statement.query_map(params![i64::try_from(limit).unwrap_or(20)], run_row)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// One run.
+    pub fn run(&self, id: i64) -> Result<Option<RunRow>> {
+        Ok(self
+            .connection
+            .query_row(
+                "SELECT id, number, repository, root, path, workflow, title, event, reference, sha, status, process, started, ended
+                 FROM runs WHERE id = ?1",
+                params![id],
+                run_row,
+            )
+            .optional()?)
+    }
+
+    /// The jobs of a run in the order they were planned.
+    pub fn jobs(&self, run: i64) -> Result<Vec<JobRow>> {
+        let mut statement = self.connection.prepare(
+            "SELECT node, path, name, outcome, reason, started, ended, log FROM jobs WHERE run = ?1 ORDER BY node",
+        )?;
+        let rows = statement.query_map(params![run], |r| {
+            Ok(JobRow {
+                node: r.get(0)?,
+                path: r.get(1)?,
+                name: r.get(2)?,
+                outcome: r.get(3)?,
+                reason: r.get(4)?,
+                started: r.get(5)?,
+                ended: r.get(6)?,
+                log: r.get(7)?,
+            })
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// The steps of a run.
+    pub fn steps(&self, run: i64) -> Result<Vec<StepRow>> {
+        let mut statement = self.connection.prepare(
+            "SELECT node, idx, name, outcome, conclusion, reason, millis, pieces FROM steps WHERE run = ?1 ORDER BY node, idx",
+        )?;
+        let rows = statement.query_map(params![run], |r| {
+            let pieces: String = r.get(7)?;
+            Ok(StepRow {
+                node: r.get(0)?,
+                index: r.get(1)?,
+                name: r.get(2)?,
+                outcome: r.get(3)?,
+                conclusion: r.get(4)?,
+                reason: r.get(5)?,
+                millis: r.get(6)?,
+                pieces: pieces
+                    .split_whitespace()
+                    .filter_map(|p| {
+                        let (a, b) = p.split_once('-')?;
+                        Some((a.parse().ok()?, b.parse().ok()?))
+                    })
+                    .collect(),
+            })
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// The annotations and summaries of a run.
+    pub fn notes(&self, run: i64) -> Result<Vec<NoteRow>> {
+        let mut statement = self.connection.prepare(
+            "SELECT node, step, kind, text, place FROM notes WHERE run = ?1 ORDER BY id",
+        )?;
+        let rows = statement.query_map(params![run], |r| {
+            Ok(NoteRow {
+                node: r.get(0)?,
+                step: r.get(1)?,
+                kind: r.get(2)?,
+                text: r.get(3)?,
+                place: r.get(4)?,
+            })
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+}
+
+fn run_row(r: &rusqlite::Row<'_>) -> rusqlite::Result<RunRow> {
+    Ok(RunRow {
+        id: r.get(0)?,
+        number: r.get(1)?,
+        repository: r.get(2)?,
+        root: r.get(3)?,
+        path: r.get(4)?,
+        workflow: r.get(5)?,
+        title: r.get(6)?,
+        event: r.get(7)?,
+        reference: r.get(8)?,
+        sha: r.get(9)?,
+        status: r.get(10)?,
+        process: r.get(11)?,
+        started: r.get(12)?,
+        ended: r.get(13)?,
+    })
+}

@@ -1,0 +1,232 @@
+//! What a job is given: its contexts, its secrets, its environment, its step machine.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use trainyard_engine::{InstanceId, RunState};
+use trainyard_expression::Environment;
+use trainyard_job::mask::Masker;
+use trainyard_job::spec::JobSpec;
+use trainyard_job::{JobContexts, JobMachine};
+use trainyard_model::{Object, Secret, Value};
+use trainyard_workflow::model::{CallSecrets, JobKind};
+use trainyard_workflow::semantics::{WorkflowSemantics, needs_context};
+
+use crate::host::workspace::Workspace;
+
+/// Secrets by name, in upper case.
+pub type Secrets = BTreeMap<String, Secret>;
+
+/// What all jobs of a run share.
+pub struct RunFacts<'a> {
+    /// The run's `github` context.
+    pub github: &'a Value,
+    /// The secrets of the call.
+    pub secrets: &'a Secrets,
+    /// The `vars` context.
+    pub vars: &'a Value,
+    /// Whether debug output shows.
+    pub debug: bool,
+    /// Whether bash is there.
+    pub has_bash: bool,
+}
+
+fn definition<'a>(
+    semantics: &'a WorkflowSemantics,
+    state: &RunState,
+    id: InstanceId,
+) -> &'a trainyard_workflow::lower::NodeDefinition {
+    let plan = state.instance(id).plan;
+    &semantics.nodes[semantics.definitions[plan.index()] as usize]
+}
+
+/// The chain of scopes around a node, the root first.
+fn scopes(state: &RunState, id: InstanceId) -> Vec<InstanceId> {
+    let mut chain = Vec::new();
+    let mut at = state.instance(id).parent;
+    while let Some(current) = at {
+        chain.push(current);
+        at = state.instance(current).parent;
+    }
+    chain.reverse();
+    chain
+}
+
+/// Contexts in which the secrets of a call are evaluated.
+struct CallContexts<'a> {
+    github: &'a Value,
+    inputs: &'a Value,
+    vars: &'a Value,
+    needs: Value,
+    matrix: Value,
+    strategy: Value,
+    secrets: Value,
+}
+
+impl Environment for CallContexts<'_> {
+    fn context(&self, name: &str) -> Value {
+        match name.to_ascii_lowercase().as_str() {
+            "github" => self.github.clone(),
+            "inputs" => self.inputs.clone(),
+            "vars" => self.vars.clone(),
+            "needs" => self.needs.clone(),
+            "matrix" => self.matrix.clone(),
+            "strategy" => self.strategy.clone(),
+            "secrets" => self.secrets.clone(),
+            _ => Value::Null,
+        }
+    }
+}
+
+fn secrets_value(secrets: &Secrets) -> Value {
+    Value::object(secrets.iter().map(|(k, v)| (k.as_str(), Value::from(v.expose()))))
+}
+
+/// The secrets that a node sees: the outermost call's, narrowed call by call.
+fn secrets_of(
+    semantics: &WorkflowSemantics,
+    state: &RunState,
+    id: InstanceId,
+    facts: &RunFacts<'_>,
+) -> Result<Secrets, String> {
+    let mut secrets = facts.secrets.clone();
+    for scope in scopes(state, id) {
+        let instance = state.instance(scope);
+        // A fan-out has the same plan node as its legs; only the leg is the call.
+        let is_fan_out = matches!(
+            &instance.state,
+            trainyard_engine::NodeState::Open(counters) if counters.fan_out
+        );
+        let node = definition(semantics, state, scope);
+        let Some(job) = node.job.filter(|_| !is_fan_out) else { continue };
+        let JobKind::Call(call) = &semantics.files[node.file].workflow.jobs[job].kind else {
+            continue;
+        };
+        let token = secrets.get("GITHUB_TOKEN").cloned();
+        secrets = match &call.secrets {
+            CallSecrets::Inherit => secrets,
+            CallSecrets::None => Secrets::new(),
+            CallSecrets::Map(map) => {
+                let outer = state.scope_of(scope).unwrap_or(InstanceId::ROOT);
+                let contexts = CallContexts {
+                    github: facts.github,
+                    inputs: &state.instance(outer).inputs,
+                    vars: facts.vars,
+                    needs: needs_context(&state.needs_of(scope)),
+                    matrix: instance.cell.as_ref().map(|c| c.values.clone()).unwrap_or_default(),
+                    strategy: instance
+                        .cell
+                        .as_ref()
+                        .map(|c| c.strategy.clone())
+                        .unwrap_or_default(),
+                    secrets: secrets_value(&secrets),
+                };
+                let pairs = map.evaluate_pairs(&contexts).map_err(|e| format!("secrets: {e}"))?;
+                pairs
+                    .into_iter()
+                    .filter(|(_, v)| !v.is_empty())
+                    .map(|(k, v)| (k.to_uppercase(), Secret::new(v)))
+                    .collect()
+            }
+        };
+        if let Some(token) = token {
+            secrets.insert("GITHUB_TOKEN".into(), token);
+        }
+    }
+    Ok(secrets)
+}
+
+/// The step machine of a leaf, ready to start.
+pub fn machine(
+    semantics: &WorkflowSemantics,
+    state: &RunState,
+    id: InstanceId,
+    workspace: &Workspace,
+    facts: &RunFacts<'_>,
+) -> Result<JobMachine, String> {
+    let node = definition(semantics, state, id);
+    let file = &semantics.files[node.file].workflow;
+    let job = node.job.map(|j| &file.jobs[j]).ok_or("the node is no job")?;
+    let JobKind::Steps(steps) = &job.kind else { return Err("the job has no steps".into()) };
+    let secrets = secrets_of(semantics, state, id, facts)?;
+    let mut masker = Masker::default();
+    masker.add_all(secrets.values().map(Secret::expose));
+    let instance = state.instance(id);
+    let scope = state.scope_of(id).unwrap_or(InstanceId::ROOT);
+    let spec = JobSpec {
+        env: [file.env.clone(), steps.env.clone()].into_iter().flatten().collect(),
+        defaults: vec![file.defaults.clone(), steps.defaults.clone()],
+        steps: steps.steps.clone(),
+        outputs: steps.outputs.clone(),
+        environment_url: steps.environment.as_ref().and_then(|e| e.get("url")).cloned(),
+    };
+    let contexts = JobContexts {
+        github: job_github(facts, &job.id, workspace, &secrets),
+        inputs: state.instance(scope).inputs.clone(),
+        vars: facts.vars.clone(),
+        secrets: secrets_value(&secrets),
+        needs: needs_context(&state.needs_of(id)),
+        strategy: match &instance.cell {
+            Some(cell) => cell.strategy.clone(),
+            None => Value::object([
+                ("fail-fast", Value::Bool(true)),
+                ("job-index", Value::Number(0.0)),
+                ("job-total", Value::Number(1.0)),
+                ("max-parallel", Value::Number(1.0)),
+            ]),
+        },
+        matrix: instance.cell.as_ref().map(|c| c.values.clone()).unwrap_or_default(),
+        runner: runner(workspace, facts.debug),
+        command_files: path(&workspace.command_files),
+        has_bash: facts.has_bash,
+        debug: facts.debug,
+    };
+    Ok(JobMachine::new(spec, contexts, masker))
+}
+
+fn path(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+fn job_github(facts: &RunFacts<'_>, job: &str, workspace: &Workspace, secrets: &Secrets) -> Value {
+    let mut github = match facts.github {
+        Value::Object(object) => Object::clone(object),
+        _ => Object::new(),
+    };
+    let token = secrets.get("GITHUB_TOKEN").map(|t| t.expose().to_owned()).unwrap_or_default();
+    for (name, value) in [
+        ("job", job.to_owned()),
+        ("workspace", path(&workspace.workspace)),
+        ("event_path", path(&workspace.event_path)),
+        ("token", token),
+    ] {
+        github.insert(name, Value::from(value));
+    }
+    Value::Object(Arc::new(github))
+}
+
+/// The `runner` context, and so the `RUNNER_` variables.
+fn runner(workspace: &Workspace, debug: bool) -> Value {
+    let mut runner = Object::new();
+    let arch = match std::env::consts::ARCH {
+        "aarch64" => "ARM64",
+        "x86" => "X86",
+        _ => "X64",
+    };
+    for (name, value) in [
+        ("os", "Linux".to_owned()),
+        ("arch", arch.to_owned()),
+        ("name", "trainyard".to_owned()),
+        ("environment", "self-hosted".to_owned()),
+        ("tool_cache", path(&workspace.tools)),
+        ("temp", path(&workspace.temp)),
+        ("workspace", path(&workspace.runner_workspace)),
+    ] {
+        runner.insert(name, Value::from(value));
+    }
+    if debug {
+        runner.insert("debug", Value::from("1"));
+    }
+    Value::Object(Arc::new(runner))
+}

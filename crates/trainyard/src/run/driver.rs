@@ -1,0 +1,935 @@
+//! The driver: performs what the engines want, and tells them what came of it.
+//!
+//! One thread decides; each job has a thread of its own; messages come over one channel.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use trainyard_engine::{
+    By, Cause, Command, Effect, EffectKey, InstanceId, Record, RunState, Strength, decide,
+    outstanding, start,
+};
+use trainyard_job::AnnotationLevel;
+use trainyard_model::{Object, Outcome, Timestamp, Value};
+use trainyard_plan::{Group, Reason};
+use trainyard_workflow::lower::{Lowered, WorkflowFile};
+use trainyard_workflow::model::JobKind;
+use trainyard_workflow::semantics::WorkflowSemantics;
+
+use super::Settings;
+use super::assignment::{RunFacts, Secrets, machine};
+use super::event::Event;
+use super::groups::{self, Groups, Ticket};
+use super::local_actions::{LocalActions, refusal};
+use crate::builtin::{self, JobFacts};
+use crate::error::{Error, Result};
+use crate::exit::Exit;
+use crate::git::Repository;
+use crate::host::environment::{self, which};
+use crate::host::job::{self, Happening, JobEnd, Order, Surroundings};
+use crate::host::workspace::Workspace;
+use crate::journal::{JobRow, Journal, NoteRow, RunRow, StepRow};
+use crate::paths::{create_dir, run_dir};
+use crate::ui::{Event as Show, RunSummary, Ui};
+
+/// A workflow that is to run.
+pub struct Planned {
+    /// Its file.
+    pub file: Arc<WorkflowFile>,
+    /// Lowered.
+    pub lowered: Lowered,
+    /// The inputs of its root.
+    pub inputs: Value,
+}
+
+/// What the driver works with.
+pub struct World<'a> {
+    /// The call.
+    pub settings: &'a Settings,
+    /// The repository.
+    pub repo: &'a Repository,
+    /// The event.
+    pub event: &'a Event,
+    /// The data folder.
+    pub data: PathBuf,
+    /// The secrets of the call.
+    pub secrets: Secrets,
+    /// The `vars` context.
+    pub vars: Value,
+}
+
+enum Message {
+    Happened(usize, InstanceId, Happening),
+    Ended(usize, InstanceId, u32, JobEnd),
+    Locked(Ticket, std::io::Result<File>),
+    Interrupted,
+}
+
+/// A job that runs.
+struct LiveJob {
+    epoch: u32,
+    name: String,
+    orders: Sender<Order>,
+    wake: OwnedFd,
+    workspace: Workspace,
+    log: PathBuf,
+    started: i64,
+    steps: BTreeMap<usize, (String, Instant)>,
+    failed: Vec<(String, Vec<(u64, u64)>)>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+struct Run {
+    row: RunRow,
+    dir: PathBuf,
+    semantics: WorkflowSemantics,
+    state: RunState,
+    github: Value,
+    performed: BTreeSet<EffectKey>,
+    sequence: usize,
+    jobs: BTreeMap<InstanceId, LiveJob>,
+    names: BTreeMap<InstanceId, String>,
+    not_run: BTreeSet<InstanceId>,
+    summary: RunSummary,
+    over: bool,
+}
+
+/// Runs workflows to their ends.
+pub fn drive(world: &World<'_>, planned: Vec<Planned>, ui: &mut Ui) -> Result<Exit> {
+    crate::host::process::adopt_orphans();
+    let journal = Journal::open(&world.data)?;
+    let (sender, receiver) = channel();
+    watch_signals(&sender)?;
+    let mut driver = Driver {
+        world,
+        journal,
+        ui,
+        sender,
+        runs: Vec::new(),
+        queue: VecDeque::new(),
+        groups: Groups::new(&world.data),
+        timers: BTreeMap::new(),
+        active: 0,
+        interrupts: 0,
+        tools: tool_cache(&world.data),
+        has_bash: which("bash", &std::env::var("PATH").unwrap_or_default()).is_some(),
+        shims: None,
+        event_text: payload_text(world.event),
+    };
+    driver.begin(planned)?;
+    driver.work(&receiver)?;
+    let failed =
+        driver.runs.iter().any(|r| !matches!(r.row.status.as_str(), "success" | "skipped"));
+    Ok(match (driver.interrupts > 0, failed) {
+        (true, _) => Exit::Interrupted,
+        (false, true) => Exit::Failure,
+        (false, false) => Exit::Success,
+    })
+}
+
+fn payload_text(event: &Event) -> String {
+    serde_json::to_string_pretty(&event.payload).unwrap_or_else(|_| "{}".into())
+}
+
+fn tool_cache(data: &Path) -> PathBuf {
+    ["RUNNER_TOOL_CACHE", "AGENT_TOOLSDIRECTORY"]
+        .into_iter()
+        .find_map(|n| std::env::var_os(n).filter(|v| !v.is_empty()))
+        .map_or_else(|| data.join("tools"), PathBuf::from)
+}
+
+fn watch_signals(sender: &Sender<Message>) -> Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])
+        .map_err(|e| Error::new(format!("signals cannot be watched: {e}")))?;
+    let sender = sender.clone();
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            if sender.send(Message::Interrupted).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+struct Driver<'a, 'w> {
+    world: &'a World<'w>,
+    journal: Journal,
+    ui: &'a mut Ui,
+    sender: Sender<Message>,
+    runs: Vec<Run>,
+    /// Offered leaves, in order.
+    queue: VecDeque<(usize, InstanceId, u32)>,
+    groups: Groups,
+    timers: BTreeMap<(Timestamp, usize, InstanceId, u32), ()>,
+    active: usize,
+    interrupts: u32,
+    tools: PathBuf,
+    has_bash: bool,
+    /// The folder of shims for pip, once looked for.
+    shims: Option<Option<PathBuf>>,
+    event_text: String,
+}
+
+impl Driver<'_, '_> {
+    fn begin(&mut self, planned: Vec<Planned>) -> Result<()> {
+        let at = now();
+        for plan in planned {
+            let index = self.runs.len();
+            let workflow = &plan.file.workflow;
+            let name = workflow.name.clone().unwrap_or_else(|| plan.file.path.clone());
+            let event = self.world.event;
+            let mut row = RunRow {
+                repository: event.repository.clone(),
+                root: self.world.repo.root.to_string_lossy().into_owned(),
+                path: plan.file.path.clone(),
+                workflow: name.clone(),
+                event: event.name.clone(),
+                reference: event.reference.clone(),
+                sha: event.head.sha.clone(),
+                status: "running".into(),
+                process: i64::from(std::process::id()),
+                started: at.0,
+                ..RunRow::default()
+            };
+            self.journal.add_run(&mut row)?;
+            let github = self.github(&row, &plan);
+            let mut semantics =
+                WorkflowSemantics::new(&plan.lowered, github.clone(), self.world.vars.clone());
+            semantics.legs.clone_from(&self.world.settings.matrix);
+            row.title = title(&plan, &semantics, event);
+            self.journal.set_title(row.id, &row.title)?;
+            let dir = run_dir(&self.world.data, row.id);
+            create_dir(&dir)?;
+            self.ui.show(&Show::RunBegan {
+                run: row.id,
+                workflow: &name,
+                path: &row.path,
+                title: &row.title,
+            });
+            let (state, records) = start(plan.lowered.plan, plan.inputs, at, &semantics);
+            self.runs.push(Run {
+                summary: RunSummary { run: row.id, workflow: name, ..RunSummary::default() },
+                row,
+                dir,
+                semantics,
+                state,
+                github,
+                performed: BTreeSet::new(),
+                sequence: 0,
+                jobs: BTreeMap::new(),
+                names: BTreeMap::new(),
+                not_run: BTreeSet::new(),
+                over: false,
+            });
+            self.record(index, at, &records)?;
+        }
+        for index in 0..self.runs.len() {
+            self.settle_down(index)?;
+        }
+        Ok(())
+    }
+
+    fn github(&self, row: &RunRow, plan: &Planned) -> Value {
+        let event = self.world.event;
+        let mut github = Object::clone(&event.github);
+        let reference = github.get("ref").map(|r| r.to_text().into_owned()).unwrap_or_default();
+        let workflow = plan.file.workflow.name.clone().unwrap_or_else(|| plan.file.path.clone());
+        for (name, value) in [
+            ("run_id", row.id.to_string()),
+            ("run_number", row.number.to_string()),
+            ("run_attempt", "1".to_owned()),
+            ("workflow", workflow),
+            ("workflow_ref", format!("{}/{}@{reference}", event.repository, plan.file.path)),
+            ("workflow_sha", event.head.sha.clone()),
+        ] {
+            github.insert(name, Value::from(value));
+        }
+        Value::Object(Arc::new(github))
+    }
+
+    /// Appends records and shows what they mean.
+    fn record(&mut self, index: usize, at: Timestamp, records: &[Record]) -> Result<()> {
+        let run = &mut self.runs[index];
+        let lines: Vec<String> = records
+            .iter()
+            .map(serde_json::to_string)
+            .collect::<std::result::Result<_, _>>()
+            .map_err(|e| Error::new(format!("a record cannot be written: {e}")))?;
+        self.journal.append(run.row.id, run.sequence, at.0, &lines)?;
+        run.sequence += lines.len();
+        for record in records {
+            match record {
+                Record::Resolved { node, resolved } => {
+                    let run = &mut self.runs[index];
+                    let name = full_name(&run.names, &run.state, *node, &resolved.name);
+                    run.names.insert(*node, name);
+                    if let Some(environment) = &resolved.environment {
+                        let note = format!(
+                            "the environment '{environment}' has no approvals or wait timers here"
+                        );
+                        self.ui.show(&Show::Note(&note));
+                    }
+                }
+                Record::Settled { node, .. } => self.settled(index, *node)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A node is over: shown and kept, if people know it as a job.
+    fn settled(&mut self, index: usize, node: InstanceId) -> Result<()> {
+        let run = &mut self.runs[index];
+        let instance = run.state.instance(node);
+        let Some(settled) = instance.settled() else { return Ok(()) };
+        let definition = run.semantics.definitions[instance.plan.index()] as usize;
+        let definition = &run.semantics.nodes[definition];
+        let Some(job) = definition.job else { return Ok(()) };
+        let is_group = settled.by == By::Nodes;
+        if is_group {
+            return Ok(());
+        }
+        let default = run.semantics.files[definition.file].workflow.jobs[job].id.clone();
+        let name = run
+            .names
+            .get(&node)
+            .cloned()
+            .unwrap_or_else(|| full_name(&run.names, &run.state, node, &default));
+        let not_run = run.not_run.contains(&node);
+        let outcome = settled.outcome;
+        let word = if not_run { "not run" } else { outcome.as_str() };
+        let live = run.jobs.get(&node);
+        let started = live.map(|j| j.started);
+        let log = live.map(|j| j.log.to_string_lossy().into_owned()).unwrap_or_default();
+        let row = JobRow {
+            node: i64::from(node.0),
+            path: run.state.path(node),
+            name: name.clone(),
+            outcome: word.to_owned(),
+            reason: settled.reason.0.clone(),
+            started,
+            ended: settled.at.0,
+            log,
+        };
+        self.journal.add_job(run.row.id, &row)?;
+        match run.summary.counts.iter_mut().find(|(k, _)| k == word) {
+            Some(count) => count.1 += 1,
+            None => run.summary.counts.push((word.to_owned(), 1)),
+        }
+        let failed_steps = live.map(|j| j.failed.clone()).unwrap_or_default();
+        let forgiven =
+            outcome != Outcome::Success && settled.result == trainyard_model::JobResult::Success;
+        if outcome == Outcome::Failure && !forgiven {
+            if failed_steps.is_empty() {
+                run.summary.broken.push((name.clone(), settled.reason.0.clone()));
+            }
+            if let Some(live) = live {
+                for (step, pieces) in failed_steps {
+                    let failure = (name.clone(), step, live.log.clone(), pieces);
+                    run.summary.failures.push(failure);
+                }
+            }
+        }
+        let millis = started.map(|s| settled.at.0 - s);
+        let id = run.row.id;
+        let reason = settled.reason.0.clone();
+        self.ui.show(&Show::JobEnded {
+            run: id,
+            job: &name,
+            outcome,
+            not_run,
+            reason: &reason,
+            millis,
+        });
+        Ok(())
+    }
+
+    /// Tells a run's engine something.
+    fn tell(&mut self, index: usize, command: &Command) -> Result<bool> {
+        let at = now();
+        let run = &mut self.runs[index];
+        // A refusal says that the run has moved on meanwhile.
+        let Ok(records) = decide(&mut run.state, command, at, &run.semantics) else {
+            return Ok(false);
+        };
+        self.record(index, at, &records)?;
+        Ok(true)
+    }
+
+    /// Performs what a run wants until it wants nothing new.
+    fn settle_down(&mut self, index: usize) -> Result<()> {
+        loop {
+            let run = &self.runs[index];
+            let wanted: Vec<(EffectKey, Effect)> =
+                outstanding(&run.state).map(|(k, e)| (*k, e.clone())).collect();
+            let keys: BTreeSet<EffectKey> = wanted.iter().map(|(k, _)| *k).collect();
+            let gone: Vec<EffectKey> = run.performed.difference(&keys).copied().collect();
+            let new: Vec<(EffectKey, Effect)> =
+                wanted.into_iter().filter(|(k, _)| !run.performed.contains(k)).collect();
+            if gone.is_empty() && new.is_empty() {
+                break;
+            }
+            for key in gone {
+                self.runs[index].performed.remove(&key);
+                self.withdraw(index, key)?;
+            }
+            for (key, effect) in new {
+                self.runs[index].performed.insert(key);
+                self.perform(index, key, effect)?;
+            }
+        }
+        self.fill()?;
+        self.conclude(index)
+    }
+
+    fn withdraw(&mut self, index: usize, key: EffectKey) -> Result<()> {
+        match key {
+            EffectKey::Offer(node, _) => self.queue.retain(|(i, n, _)| (*i, *n) != (index, node)),
+            EffectKey::Hold(node, place) => {
+                for next in self.groups.release((index, node, place)) {
+                    self.granted(next)?;
+                }
+            }
+            EffectKey::Timer(node, epoch) => {
+                self.timers.retain(|(_, i, n, e), ()| (*i, *n, *e) != (index, node, epoch));
+            }
+            EffectKey::Stop(..) => {}
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, index: usize, key: EffectKey, effect: Effect) -> Result<()> {
+        match effect {
+            Effect::Offer { node, attempt } => self.offer(index, node, attempt)?,
+            Effect::Hold { node, group } => {
+                if let EffectKey::Hold(_, place) = key {
+                    self.hold(index, node, place, &group)?;
+                }
+            }
+            Effect::Stop { node, strength, .. } => {
+                if let Some(live) = self.runs[index].jobs.get(&node) {
+                    // A job that has just ended takes no orders any more.
+                    let force = strength == Strength::Force;
+                    let _ = live.orders.send(Order::Stop { force });
+                    let _ = rustix::io::write(&live.wake, b"!");
+                }
+            }
+            Effect::Timer { node, due } => {
+                let epoch = self.runs[index].state.instance(node).epoch;
+                self.timers.insert((due, index, node, epoch), ());
+            }
+        }
+        Ok(())
+    }
+
+    fn hold(&mut self, index: usize, node: InstanceId, place: u32, group: &Group) -> Result<()> {
+        let repository = self.world.event.repository.clone();
+        if let Some((holder_run, holder, _)) = self.groups.holder(&repository, group)
+            && holder_run == index
+            && self.is_ancestor(index, holder, node)
+        {
+            let reason = Reason::new(format!(
+                "deadlock: the concurrency group '{}' is held by what this is part of",
+                group.name
+            ));
+            self.tell(index, &Command::GroupRefused { node, reason })?;
+            return Ok(());
+        }
+        let ticket = (index, node, place);
+        let (evicted, answer) = self.groups.ask(&repository, group, ticket);
+        for (run, node, _) in evicted {
+            let reason = Reason::new(format!(
+                "a newer run waits for the concurrency group '{}'",
+                group.name
+            ));
+            self.tell(run, &Command::GroupRefused { node, reason })?;
+            if run != index {
+                self.settle_down(run)?;
+            }
+        }
+        match answer {
+            groups::Answer::Wait => {}
+            groups::Answer::CancelHolder((run, holder, _)) => {
+                let cancel = Command::Cancel {
+                    target: holder,
+                    cause: Cause::Group,
+                    strength: Strength::Polite,
+                };
+                self.tell(run, &cancel)?;
+                if run != index {
+                    self.settle_down(run)?;
+                }
+            }
+            groups::Answer::Lock(path) => {
+                // Another process may hold it: waiting for it is a thread's business.
+                let cancel = group.cancel_in_progress;
+                let sender = self.sender.clone();
+                std::thread::spawn(move || {
+                    let lock = groups::lock(&path, cancel);
+                    let _ = sender.send(Message::Locked(ticket, lock));
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn is_ancestor(&self, index: usize, ancestor: InstanceId, of: InstanceId) -> bool {
+        let state = &self.runs[index].state;
+        let mut at = state.instance(of).parent;
+        while let Some(current) = at {
+            if current == ancestor {
+                return true;
+            }
+            at = state.instance(current).parent;
+        }
+        false
+    }
+
+    fn granted(&mut self, (index, node, place): Ticket) -> Result<()> {
+        self.tell(index, &Command::GroupGranted { node, index: place })?;
+        self.settle_down(index)
+    }
+
+    /// Whether this machine serves a label.
+    fn serves(&self, label: &str) -> bool {
+        let given = self.world.settings.labels.iter().rev();
+        if let Some((_, host)) = given.clone().find(|(l, _)| l.eq_ignore_ascii_case(label)) {
+            return *host;
+        }
+        let lower = label.to_ascii_lowercase();
+        let arch = match std::env::consts::ARCH {
+            "aarch64" => "arm64",
+            _ => "x64",
+        };
+        let arm_image = lower.ends_with("-arm");
+        (lower.starts_with("ubuntu-") && arm_image == (arch == "arm64"))
+            || lower == "linux"
+            || lower == "self-hosted"
+            || lower == arch
+    }
+
+    fn offer(&mut self, index: usize, node: InstanceId, attempt: u32) -> Result<()> {
+        let run = &self.runs[index];
+        let resolved = run.state.instance(node).resolved.clone().unwrap_or_default();
+        let unserved: Vec<&String> = resolved.labels.iter().filter(|l| !self.serves(l)).collect();
+        if let Some(label) = unserved.first() {
+            let reason = Reason::new(format!(
+                "this machine is not '{label}' (--runner {label}=host runs it here all the same)"
+            ));
+            self.runs[index].not_run.insert(node);
+            self.tell(index, &Command::Decline { node, outcome: Outcome::Skipped, reason })?;
+            return Ok(());
+        }
+        if let Some(why) = self.refusal(index, node) {
+            let reason = Reason::new(why);
+            self.tell(index, &Command::Decline { node, outcome: Outcome::Failure, reason })?;
+            return Ok(());
+        }
+        self.queue.push_back((index, node, attempt));
+        Ok(())
+    }
+
+    fn refusal(&self, index: usize, node: InstanceId) -> Option<String> {
+        let run = &self.runs[index];
+        let plan = run.state.instance(node).plan;
+        let definition = &run.semantics.nodes[run.semantics.definitions[plan.index()] as usize];
+        if let Some(why) = &definition.refusal {
+            return Some(why.clone());
+        }
+        let job = &run.semantics.files[definition.file].workflow.jobs[definition.job?];
+        let JobKind::Steps(steps) = &job.kind else { return None };
+        // One that has a condition may never be reached, and is refused only then.
+        steps.steps.iter().filter(|s| s.condition.text == "success()").find_map(|s| match &s.kind {
+            trainyard_job::spec::StepKind::Uses { action, .. } => refusal(action),
+            _ => None,
+        })
+    }
+
+    /// Starts offered jobs as long as there is room.
+    fn fill(&mut self) -> Result<()> {
+        while self.active < self.world.settings.jobs {
+            let Some((index, node, attempt)) = self.queue.pop_front() else { break };
+            let lease = Command::Lease { node, attempt, runner: "local".into() };
+            if !self.tell(index, &lease)? {
+                continue;
+            }
+            self.launch(index, node)?;
+        }
+        Ok(())
+    }
+
+    fn launch(&mut self, index: usize, node: InstanceId) -> Result<()> {
+        let epoch = self.runs[index].state.instance(node).epoch;
+        match self.start_job(index, node, epoch) {
+            Ok(live) => {
+                let (run, name) = (self.runs[index].row.id, live.name.clone());
+                self.runs[index].jobs.insert(node, live);
+                self.active += 1;
+                self.tell(index, &Command::Begin { node, epoch })?;
+                self.ui.show(&Show::JobBegan { run, job: &name });
+            }
+            Err(why) => {
+                let finish = Command::Finish {
+                    node,
+                    epoch,
+                    outcome: Outcome::Failure,
+                    reason: Reason::new(why),
+                    outputs: Value::Null,
+                };
+                self.tell(index, &finish)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn start_job(
+        &mut self,
+        index: usize,
+        node: InstanceId,
+        epoch: u32,
+    ) -> std::result::Result<LiveJob, String> {
+        let run = &self.runs[index];
+        let world = self.world;
+        let name = world.event.repository.rsplit('/').next().unwrap_or("repository");
+        let tracking = format!("trainyard_{}_{}", run.row.id, node.0);
+        let folder = run.dir.join(format!("job-{}", node.0));
+        let workspace =
+            Workspace::create(&folder.join("work"), name, &self.tools, &self.event_text)
+                .map_err(|e| e.message)?;
+        let debug = world.secrets.get("ACTIONS_STEP_DEBUG").map(|s| s.expose() == "true");
+        let facts = RunFacts {
+            github: &run.github,
+            secrets: &world.secrets,
+            vars: &world.vars,
+            debug: debug.unwrap_or(false),
+            has_bash: self.has_bash,
+        };
+        let machine = machine(&run.semantics, &run.state, node, &workspace, &facts)?;
+        let step_names = machine.step_names();
+        let limit = run.state.instance(node).resolved.as_ref().map_or(0, |r| r.timeout_ms);
+        let log = folder.join("log");
+        let facts_path = workspace.temp.join("_trainyard.json");
+        let job_facts = JobFacts {
+            root: world.repo.root.clone(),
+            common_dir: world.repo.common_dir.clone(),
+            work_tree: world.event.work_tree,
+            remote: world.repo.remote(),
+        };
+        let text = serde_json::to_string(&job_facts).unwrap_or_default();
+        std::fs::write(&facts_path, text).map_err(|e| format!("cannot write the facts: {e}"))?;
+        let base_env = self.base_env(&tracking, &workspace, &facts_path);
+        let (orders, order_receiver) = channel();
+        let (read, wake) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+            .map_err(|e| format!("no pipe: {e}"))?;
+        let sender = self.sender.clone();
+        let limit = Duration::from_millis(u64::try_from(limit).unwrap_or(0));
+        let thread = {
+            let (workspace, log) = (workspace.clone(), log.clone());
+            std::thread::spawn(move || {
+                let watch_sender = sender.clone();
+                let mut watch = move |happening: Happening| {
+                    let _ = watch_sender.send(Message::Happened(index, node, happening));
+                };
+                let end = job::run(
+                    machine,
+                    Surroundings {
+                        workspace: &workspace,
+                        base_env,
+                        log_path: &log,
+                        limit,
+                        orders: order_receiver,
+                        wake: read,
+                        actions: Box::new(LocalActions),
+                        watch: &mut watch,
+                    },
+                );
+                workspace.remove();
+                let _ = sender.send(Message::Ended(index, node, epoch, end));
+            })
+        };
+        let run = &self.runs[index];
+        let name = run.names.get(&node).cloned().unwrap_or_default();
+        let steps = step_names.into_iter().enumerate().map(|(i, n)| (i, (n, Instant::now())));
+        Ok(LiveJob {
+            epoch,
+            name,
+            orders,
+            wake,
+            workspace,
+            log,
+            started: now().0,
+            steps: steps.collect(),
+            failed: Vec::new(),
+            thread,
+        })
+    }
+
+    fn base_env(
+        &mut self,
+        tracking: &str,
+        workspace: &Workspace,
+        facts: &Path,
+    ) -> Vec<(String, String)> {
+        let settings = self.world.settings;
+        let mut env = environment::base(settings.inherit_env, &settings.env);
+        environment::set(&mut env, "RUNNER_TRACKING_ID", tracking);
+        environment::set(&mut env, builtin::FACTS, &facts.to_string_lossy());
+        let program = std::env::current_exe().unwrap_or_default();
+        let data = &self.world.data;
+        let shims = self.shims.get_or_insert_with(|| builtin::shims(&data.join("shims"), &program));
+        if let Some(shims) = shims {
+            let path = environment::get(&env, "PATH").unwrap_or_default();
+            let own = builtin::default_environment(&workspace.temp).join("bin");
+            let path = format!("{}:{}:{path}", own.display(), shims.display());
+            environment::set(&mut env, "PATH", &path);
+        }
+        env
+    }
+
+    /// Works until all runs are over.
+    fn work(&mut self, receiver: &Receiver<Message>) -> Result<()> {
+        while self.runs.iter().any(|r| !r.over) {
+            let due = self.timers.keys().next().map(|(at, ..)| *at);
+            if let Ok(message) = receiver.try_recv() {
+                self.take(message)?;
+                continue;
+            }
+            // One commit for all that came together, before there is time to sleep.
+            self.journal.commit()?;
+            let message = match due {
+                Some(at) => {
+                    let millis = u64::try_from(at.0 - now().0).unwrap_or(0);
+                    receiver.recv_timeout(Duration::from_millis(millis))
+                }
+                None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match message {
+                Ok(message) => self.take(message)?,
+                Err(RecvTimeoutError::Timeout) => self.ring()?,
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.journal.commit()
+    }
+
+    fn ring(&mut self) -> Result<()> {
+        let at = now();
+        while let Some((due, index, node, epoch)) = self.timers.keys().next().copied() {
+            if due > at {
+                break;
+            }
+            self.timers.remove(&(due, index, node, epoch));
+            self.tell(index, &Command::Timer { node, epoch })?;
+            self.settle_down(index)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, message: Message) -> Result<()> {
+        match message {
+            Message::Happened(index, node, happening) => self.happened(index, node, happening),
+            Message::Ended(index, node, epoch, end) => self.ended(index, node, epoch, end),
+            Message::Locked(ticket, Ok(lock)) => {
+                let (index, node, place) = ticket;
+                let state = &self.runs[index].state;
+                let group = state
+                    .instance(node)
+                    .resolved
+                    .as_ref()
+                    .and_then(|r| r.groups.get(place as usize))
+                    .cloned();
+                if let Some(group) = group
+                    && self.groups.holder(&self.world.event.repository, &group) == Some(ticket)
+                {
+                    self.groups.keep(&self.world.event.repository, &group, lock);
+                    self.granted(ticket)?;
+                }
+                Ok(())
+            }
+            Message::Locked((index, node, _), Err(error)) => {
+                let reason = Reason::new(format!("its concurrency group cannot be had: {error}"));
+                self.tell(index, &Command::GroupRefused { node, reason })?;
+                self.settle_down(index)
+            }
+            Message::Interrupted => {
+                self.interrupts += 1;
+                let strength =
+                    if self.interrupts == 1 { Strength::Polite } else { Strength::Force };
+                if self.interrupts == 1 {
+                    self.ui.show(&Show::Note("stopping; once more to stop at once"));
+                }
+                for index in 0..self.runs.len() {
+                    let cancel =
+                        Command::Cancel { target: InstanceId::ROOT, cause: Cause::User, strength };
+                    self.tell(index, &cancel)?;
+                    self.settle_down(index)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn happened(&mut self, index: usize, node: InstanceId, happening: Happening) -> Result<()> {
+        let run = &mut self.runs[index];
+        let id = run.row.id;
+        let Some(live) = run.jobs.get_mut(&node) else { return Ok(()) };
+        let note = |step: usize, kind: &str, text: String, place: String| NoteRow {
+            node: i64::from(node.0),
+            step: i64::try_from(step).unwrap_or(0),
+            kind: kind.to_owned(),
+            text,
+            place,
+        };
+        match happening {
+            Happening::StepBegan(step, name) => {
+                live.steps.insert(step, (name, Instant::now()));
+            }
+            Happening::StepEnded(step, report, pieces) => {
+                let (name, began) =
+                    live.steps.get(&step).cloned().unwrap_or((String::new(), Instant::now()));
+                let millis = match report.outcome {
+                    Outcome::Skipped => 0,
+                    _ => i64::try_from(began.elapsed().as_millis()).unwrap_or(0),
+                };
+                if report.conclusion == Outcome::Failure {
+                    live.failed.push((name.clone(), pieces.clone()));
+                }
+                let row = StepRow {
+                    node: i64::from(node.0),
+                    index: i64::try_from(step).unwrap_or(0),
+                    name: name.clone(),
+                    outcome: report.outcome.as_str().into(),
+                    conclusion: report.conclusion.as_str().into(),
+                    reason: report.reason.clone().unwrap_or_default(),
+                    millis,
+                    pieces,
+                };
+                self.journal.add_step(id, &row)?;
+                self.ui.show(&Show::StepEnded {
+                    run: id,
+                    job: &live.name,
+                    step: &name,
+                    report: &report,
+                    millis,
+                    log: &live.log,
+                    pieces: &row.pieces,
+                });
+            }
+            Happening::Annotated(step, annotation) => {
+                let place = match (&annotation.file, annotation.line) {
+                    (Some(file), Some(line)) => format!("{file}:{line}"),
+                    (Some(file), None) => file.clone(),
+                    _ => String::new(),
+                };
+                let kind = match annotation.level {
+                    AnnotationLevel::Error => "error",
+                    AnnotationLevel::Warning => "warning",
+                    AnnotationLevel::Notice => "notice",
+                };
+                let text = match &annotation.title {
+                    Some(title) => format!("{title}: {}", annotation.message),
+                    None => annotation.message.clone(),
+                };
+                self.journal.add_note(id, &note(step, kind, text, place))?;
+                self.ui.show(&Show::Annotated {
+                    run: id,
+                    job: &live.name,
+                    annotation: &annotation,
+                });
+            }
+            Happening::Summary(step, text) => {
+                self.journal.add_note(id, &note(step, "summary", text, String::new()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, index: usize, node: InstanceId, epoch: u32, end: JobEnd) -> Result<()> {
+        self.active = self.active.saturating_sub(1);
+        if let (Some(url), Some(live)) = (&end.environment_url, self.runs[index].jobs.get(&node)) {
+            self.ui.show(&Show::Note(&format!("{}: deployed to {url}", live.name)));
+        }
+        let outputs = match end.outputs.is_empty() {
+            true => Value::Null,
+            false => Value::object(end.outputs.into_iter().map(|(k, v)| (k, Value::from(v)))),
+        };
+        let finish = Command::Finish {
+            node,
+            epoch,
+            outcome: end.outcome,
+            reason: Reason::default(),
+            outputs,
+        };
+        self.tell(index, &finish)?;
+        if let Some(live) = self.runs[index].jobs.remove(&node) {
+            debug_assert_eq!(live.epoch, epoch, "a job has one lease here");
+            let _ = live.thread.join();
+            drop(live.workspace);
+        }
+        self.settle_down(index)
+    }
+
+    fn conclude(&mut self, index: usize) -> Result<()> {
+        let run = &mut self.runs[index];
+        let Some(settled) = run.state.conclusion() else { return Ok(()) };
+        if run.over || !run.jobs.is_empty() {
+            return Ok(());
+        }
+        run.over = true;
+        let at = settled.at.0;
+        run.row.status = settled.result.as_str().to_owned();
+        run.summary.status = run.row.status.clone();
+        run.summary.millis = at - run.row.started;
+        if !settled.reason.0.is_empty() {
+            let note = format!("{}: {}", run.row.workflow, settled.reason.0);
+            self.ui.show(&Show::Note(&note));
+        }
+        self.journal.end_run(run.row.id, &run.row.status, at)?;
+        self.ui.show(&Show::RunEnded(&run.summary));
+        Ok(())
+    }
+}
+
+/// `caller / job`, as GitHub names the jobs of called workflows.
+fn full_name(
+    names: &BTreeMap<InstanceId, String>,
+    state: &RunState,
+    node: InstanceId,
+    own: &str,
+) -> String {
+    match state.scope_of(node) {
+        Some(scope) if scope != InstanceId::ROOT => match names.get(&scope) {
+            Some(outer) => format!("{outer} / {own}"),
+            None => own.to_owned(),
+        },
+        _ => own.to_owned(),
+    }
+}
+
+/// `run-name`, else what GitHub shows: the commit's first line, or the workflow's name.
+fn title(plan: &Planned, semantics: &WorkflowSemantics, event: &Event) -> String {
+    if let Some(template) = &plan.file.workflow.run_name {
+        let named = semantics.evaluate_early(template, &plan.inputs);
+        if let Some(name) = named.filter(|n| !n.trim().is_empty()) {
+            return name;
+        }
+    }
+    match event.name.as_str() {
+        "push" | "pull_request" | "pull_request_target" => {
+            event.head.message.lines().next().unwrap_or_default().to_owned()
+        }
+        _ => plan.file.workflow.name.clone().unwrap_or_else(|| plan.file.path.clone()),
+    }
+}

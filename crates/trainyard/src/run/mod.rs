@@ -1,0 +1,43 @@
+//! A local run: which workflows an event starts, their engines, their jobs on this machine.
+
+pub mod assignment;
+pub mod driver;
+pub mod event;
+pub mod files;
+pub mod groups;
+pub mod local_actions;
+pub mod narrow;
+pub mod references;
+
+use std::path::PathBuf;
+
+use crate::ui::Output;
+
+/// What `trainyard run` was asked for.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The repository's folder, or one in it.
+    pub directory: PathBuf,
+    /// Workflow files or folders; empty for `.github/workflows`.
+    pub workflows: Vec<PathBuf>,
+    /// The event and what it is made of.
+    pub request: event::EventRequest,
+    /// Only this job and what it needs.
+    pub job: Option<String>,
+    /// Only legs with these values.
+    pub matrix: Vec<(String, String)>,
+    /// The `secrets` context.
+    pub secrets: Vec<(String, String)>,
+    /// The `vars` context.
+    pub vars: Vec<(String, String)>,
+    /// Variables for every step.
+    pub env: Vec<(String, String)>,
+    /// Whether steps get all of the caller's variables.
+    pub inherit_env: bool,
+    /// Labels that run here, or do not.
+    pub labels: Vec<(String, bool)>,
+    /// Jobs at once.
+    pub jobs: usize,
+    /// How it is shown.
+    pub output: Output,
+}

@@ -1,0 +1,303 @@
+//! What the user sees of a run: plain text, a terminal, GitHub's commands, JSON lines.
+
+mod text;
+
+pub use text::{duration, tail};
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use trainyard_job::{Annotation, AnnotationLevel, StepReport};
+use trainyard_model::Outcome;
+
+/// How a run is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// Every step with its log, step by step.
+    Plain,
+    /// As plain, with GitHub's group and annotation commands.
+    Github,
+    /// One JSON object a line.
+    Json,
+    /// Steps with state and duration; logs only where something failed.
+    Terminal,
+}
+
+impl Output {
+    /// What suits standard output.
+    pub fn default_for_stdout() -> Output {
+        if io::stdout().is_terminal() { Output::Terminal } else { Output::Plain }
+    }
+}
+
+/// Something to show.
+pub enum Event<'a> {
+    /// A run began.
+    RunBegan {
+        /// Its number on this machine.
+        run: i64,
+        /// The workflow's name.
+        workflow: &'a str,
+        /// Its file.
+        path: &'a str,
+        /// The title.
+        title: &'a str,
+    },
+    /// Something to say once.
+    Note(&'a str),
+    /// A job began.
+    JobBegan {
+        /// Its run.
+        run: i64,
+        /// Its name.
+        job: &'a str,
+    },
+    /// A step ended.
+    StepEnded {
+        /// Its run.
+        run: i64,
+        /// Its job.
+        job: &'a str,
+        /// Its name.
+        step: &'a str,
+        /// How.
+        report: &'a StepReport,
+        /// How long it took.
+        millis: i64,
+        /// Its log.
+        log: &'a Path,
+        /// Its pieces of it.
+        pieces: &'a [(u64, u64)],
+    },
+    /// An annotation.
+    Annotated {
+        /// Its run.
+        run: i64,
+        /// Its job.
+        job: &'a str,
+        /// What.
+        annotation: &'a Annotation,
+    },
+    /// A job is over, or will never run.
+    JobEnded {
+        /// Its run.
+        run: i64,
+        /// Its name.
+        job: &'a str,
+        /// How.
+        outcome: Outcome,
+        /// Whether nobody here may run it.
+        not_run: bool,
+        /// Why.
+        reason: &'a str,
+        /// How long it took.
+        millis: Option<i64>,
+    },
+    /// A run is over.
+    RunEnded(&'a RunSummary),
+}
+
+/// What there is to say at the end of a run.
+#[derive(Debug, Clone, Default)]
+pub struct RunSummary {
+    /// Its number.
+    pub run: i64,
+    /// The workflow.
+    pub workflow: String,
+    /// How it ended, in a word.
+    pub status: String,
+    /// Jobs by how they ended.
+    pub counts: Vec<(String, usize)>,
+    /// How long.
+    pub millis: i64,
+    /// Failed steps: job, step, log, pieces.
+    pub failures: Vec<(String, String, PathBuf, Vec<(u64, u64)>)>,
+    /// Jobs that failed without a failing step, and why.
+    pub broken: Vec<(String, String)>,
+}
+
+/// Shows events.
+pub struct Ui {
+    output: Output,
+    out: Box<dyn Write>,
+    color: bool,
+}
+
+impl Ui {
+    /// A view of that kind on standard output.
+    pub fn new(output: Output) -> Ui {
+        let stdout = io::stdout();
+        let color = output == Output::Terminal
+            && stdout.is_terminal()
+            && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+        Ui { output, out: Box::new(io::BufWriter::with_capacity(64 * 1024, stdout)), color }
+    }
+
+    /// Shows one event. A reader that has gone away is no fault of the run.
+    pub fn show(&mut self, event: &Event<'_>) {
+        let shown = match self.output {
+            Output::Json => self.json(event),
+            Output::Github => self.github(event),
+            Output::Plain => self.plain(event),
+            Output::Terminal => self.terminal(event),
+        };
+        if shown.and_then(|()| self.out.flush()).is_err() {
+            self.out = Box::new(io::sink());
+        }
+    }
+
+    fn paint(&self, style: anstyle::AnsiColor, text: &str) -> String {
+        if !self.color {
+            return text.to_owned();
+        }
+        let style = anstyle::Style::new().fg_color(Some(style.into()));
+        format!("{style}{text}{style:#}")
+    }
+
+    fn mark(&self, outcome: Outcome) -> String {
+        use anstyle::AnsiColor;
+        match outcome {
+            Outcome::Success => self.paint(AnsiColor::Green, "✓"),
+            Outcome::Failure | Outcome::TimedOut | Outcome::Lost => self.paint(AnsiColor::Red, "✗"),
+            Outcome::Cancelled => self.paint(AnsiColor::Yellow, "!"),
+            Outcome::Skipped => self.paint(AnsiColor::BrightBlack, "-"),
+        }
+    }
+
+    fn terminal(&mut self, event: &Event<'_>) -> io::Result<()> {
+        match event {
+            Event::StepEnded { job, step, report, millis, .. } => {
+                let mark = self.mark(report.conclusion);
+                let forgiven = if report.outcome != report.conclusion { " (forgiven)" } else { "" };
+                let time = duration(*millis);
+                writeln!(self.out, "  {mark} {job} · {step}{forgiven}  {time}")
+            }
+            other => self.common(other),
+        }
+    }
+
+    fn plain(&mut self, event: &Event<'_>) -> io::Result<()> {
+        match event {
+            Event::StepEnded { job, step, report, millis, log, pieces, .. } => {
+                writeln!(self.out, "── {job} · {step}")?;
+                self.copy_log(log, pieces)?;
+                let mark = self.mark(report.conclusion);
+                let forgiven = if report.outcome != report.conclusion { " (forgiven)" } else { "" };
+                writeln!(self.out, "{mark} {job} · {step}{forgiven}  {}", duration(*millis))
+            }
+            other => self.common(other),
+        }
+    }
+
+    fn github(&mut self, event: &Event<'_>) -> io::Result<()> {
+        match event {
+            Event::StepEnded { job, step, report, log, pieces, .. } => {
+                writeln!(self.out, "::group::{job} · {step} ({})", report.conclusion.as_str())?;
+                self.copy_log(log, pieces)?;
+                writeln!(self.out, "::endgroup::")
+            }
+            Event::Annotated { annotation: a, .. } => {
+                let word = level_word(a.level);
+                let mut properties = Vec::new();
+                if let Some(file) = &a.file {
+                    properties.push(format!("file={file}"));
+                }
+                for (name, value) in [("line", a.line), ("col", a.column)] {
+                    if let Some(value) = value {
+                        properties.push(format!("{name}={value}"));
+                    }
+                }
+                let message = a.message.replace('%', "%25").replace('\n', "%0A");
+                writeln!(self.out, "::{word} {}::{message}", properties.join(","))
+            }
+            other => self.common(other),
+        }
+    }
+
+    fn copy_log(&mut self, log: &Path, pieces: &[(u64, u64)]) -> io::Result<()> {
+        text::copy_pieces(log, pieces, &mut self.out)
+    }
+
+    fn common(&mut self, event: &Event<'_>) -> io::Result<()> {
+        match event {
+            Event::RunBegan { run, workflow, path, title } => {
+                writeln!(self.out, "▶ {workflow} · {title}  (run {run}, {path})")
+            }
+            Event::Note(text) => writeln!(self.out, "note: {text}"),
+            Event::JobBegan { .. } | Event::Annotated { .. } | Event::StepEnded { .. } => Ok(()),
+            Event::JobEnded { job, outcome, not_run, reason, millis, .. } => {
+                let mark = self.mark(*outcome);
+                let word = if *not_run { "not run" } else { outcome.as_str() };
+                let time = millis.map(|m| format!("  {}", duration(m))).unwrap_or_default();
+                let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+                writeln!(self.out, "{mark} {job}: {word}{time}{why}")
+            }
+            Event::RunEnded(summary) => self.summary(summary),
+        }
+    }
+
+    fn summary(&mut self, summary: &RunSummary) -> io::Result<()> {
+        use anstyle::AnsiColor;
+        for (job, step, log, pieces) in &summary.failures {
+            writeln!(self.out)?;
+            writeln!(self.out, "{} {job} · {step}", self.paint(AnsiColor::Red, "✗"))?;
+            for line in tail(log, pieces, 20) {
+                writeln!(self.out, "    {line}")?;
+            }
+        }
+        let counts: Vec<String> = summary.counts.iter().map(|(k, n)| format!("{n} {k}")).collect();
+        writeln!(
+            self.out,
+            "\n{} · {}: {} in {}",
+            summary.workflow,
+            summary.status,
+            counts.join(", "),
+            duration(summary.millis)
+        )?;
+        let next = match summary.failures.is_empty() {
+            true => format!("trainyard view {}", summary.run),
+            false => format!("trainyard logs {} --failed", summary.run),
+        };
+        writeln!(self.out, "next: {next}")
+    }
+
+    fn json(&mut self, event: &Event<'_>) -> io::Result<()> {
+        let value = match event {
+            Event::RunBegan { run, workflow, path, title } => json!({
+                "event": "run_began", "run": run, "workflow": workflow, "path": path, "title": title,
+            }),
+            Event::Note(text) => json!({"event": "note", "text": text}),
+            Event::JobBegan { run, job } => json!({"event": "job_began", "run": run, "job": job}),
+            Event::StepEnded { run, job, step, report, millis, pieces, .. } => json!({
+                "event": "step_ended", "run": run, "job": job, "step": step,
+                "outcome": report.outcome.as_str(), "conclusion": report.conclusion.as_str(),
+                "reason": report.reason, "milliseconds": millis, "log": pieces,
+            }),
+            Event::Annotated { run, job, annotation: a } => json!({
+                "event": "annotation", "run": run, "job": job, "level": level_word(a.level),
+                "message": a.message, "title": a.title, "file": a.file, "line": a.line,
+                "column": a.column, "end_line": a.end_line, "end_column": a.end_column,
+            }),
+            Event::JobEnded { run, job, outcome, not_run, reason, millis } => json!({
+                "event": "job_ended", "run": run, "job": job, "outcome": outcome.as_str(),
+                "not_run": not_run, "reason": reason, "milliseconds": millis,
+            }),
+            Event::RunEnded(summary) => json!({
+                "event": "run_ended", "run": summary.run, "workflow": summary.workflow,
+                "status": summary.status, "milliseconds": summary.millis,
+                "jobs": summary.counts.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+            }),
+        };
+        writeln!(self.out, "{value}")
+    }
+}
+
+/// The command that makes an annotation.
+pub fn level_word(level: AnnotationLevel) -> &'static str {
+    match level {
+        AnnotationLevel::Notice => "notice",
+        AnnotationLevel::Warning => "warning",
+        AnnotationLevel::Error => "error",
+    }
+}

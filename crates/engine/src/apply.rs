@@ -102,6 +102,8 @@ pub fn apply(run: &mut RunState, record: &Record) {
             if let NodeState::Active { state, .. } = &mut instance.state {
                 *state = AttemptState::Leased;
             }
+            let watch = Effect::Watch { node: *node, epoch: *epoch };
+            run.effects.insert(EffectKey::Watch(*node, *epoch), watch);
         }
         Record::Began { node, at } => {
             run.last = *at;
@@ -185,7 +187,7 @@ fn take_slot(run: &mut RunState, node: InstanceId) {
 
 fn clear_lease(run: &mut RunState, node: InstanceId) {
     run.effects.retain(|key, _| {
-        !matches!(key, EffectKey::Stop(n, ..) | EffectKey::Timer(n, _) | EffectKey::Offer(n, _) if *n == node)
+        !matches!(key, EffectKey::Stop(n, ..) | EffectKey::Timer(n, _) | EffectKey::Offer(n, _) | EffectKey::Watch(n, _) if *n == node)
     });
 }
 

@@ -17,6 +17,7 @@ mod decide;
 mod limits;
 mod record;
 mod state;
+
 #[cfg(test)]
 mod tests;
 

@@ -158,6 +158,8 @@ pub enum EffectKey {
     Stop(InstanceId, u32, bool),
     /// To call back at a time, by epoch.
     Timer(InstanceId, u32),
+    /// To see that a lease is kept, by epoch.
+    Watch(InstanceId, u32),
 }
 
 /// What the engine wants of the world.
@@ -186,6 +188,13 @@ pub enum Effect {
         epoch: u32,
         /// How hard.
         strength: Strength,
+    },
+    /// See that the runner lives; answer `Lost` when it does not.
+    Watch {
+        /// Whose.
+        node: InstanceId,
+        /// Under which lease.
+        epoch: u32,
     },
     /// Answer `Timer` at that time.
     Timer {

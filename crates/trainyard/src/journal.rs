@@ -262,7 +262,7 @@ impl Journal {
     /// The jobs of a run in the order they were planned.
     pub fn jobs(&self, run: i64) -> Result<Vec<JobRow>> {
         let mut statement = self.connection.prepare(
-            "SELECT node, path, name, outcome, reason, started, ended, log FROM jobs WHERE run = ?1 ORDER BY node",
+            "SELECT node, path, name, outcome, reason, started, ended, log FROM jobs WHERE run = ?1 ORDER BY COALESCE(started, ended), node",
         )?;
         let rows = statement.query_map(params![run], |r| {
             Ok(JobRow {

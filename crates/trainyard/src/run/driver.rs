@@ -405,7 +405,7 @@ impl Driver<'_, '_> {
             EffectKey::Timer(node, epoch) => {
                 self.timers.retain(|(_, i, n, e), ()| (*i, *n, *e) != (index, node, epoch));
             }
-            EffectKey::Stop(..) => {}
+            EffectKey::Stop(..) | EffectKey::Watch(..) => {}
         }
         Ok(())
     }
@@ -426,6 +426,8 @@ impl Driver<'_, '_> {
                     let _ = rustix::io::write(&live.wake, b"!");
                 }
             }
+            // A job's thread is this process: it reports its end or ends with it.
+            Effect::Watch { .. } => {}
             Effect::Timer { node, due } => {
                 let epoch = self.runs[index].state.instance(node).epoch;
                 self.timers.insert((due, index, node, epoch), ());

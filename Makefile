@@ -1,0 +1,33 @@
+# Two commands for a fresh machine (Debian 12 with Rust, Python 3.11, Node 20 and git):
+#   make demo   builds Trainyard and runs the main job on a real example
+#   make test   installs what the tests need and runs them all
+# and one for those who measure:
+#   make bench  against act and bare shells, interleaved
+
+CARGO ?= cargo
+DEMO := $(or $(TMPDIR),/tmp)/trainyard-demo
+
+.PHONY: demo test bench tools
+
+demo:
+	$(CARGO) build --release -p trainyard
+	rm -rf $(DEMO)
+	cp -r examples/iris $(DEMO)
+	cd $(DEMO) && git init -q -b main && git add -A && \
+		git -c user.name=demo -c user.email=demo@localhost commit -q -m "Train two models on iris"
+	cd $(DEMO) && TRAINYARD_DATA_DIR=$(DEMO).data $(CURDIR)/target/release/trainyard run
+	cd $(DEMO) && TRAINYARD_DATA_DIR=$(DEMO).data $(CURDIR)/target/release/trainyard view
+
+# venv is the one thing that Debian keeps apart from Python; an interpreter that has it is left alone.
+tools:
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || \
+		{ test "$$(id -u)" = 0 && apt-get update -q && apt-get install -qy python3-venv; }
+	@command -v bash git python3 node >/dev/null
+
+test: tools
+	$(CARGO) test --workspace --no-fail-fast
+	python3 -m unittest discover -s bench/tests
+
+bench: tools
+	$(CARGO) build --release -p trainyard
+	python3 bench/run.py

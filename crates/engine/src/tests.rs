@@ -366,11 +366,7 @@ fn every_pair_of_the_table() {
             |node| Command::GroupRefused { node, reason: Reason::default() },
             &[At::Waiting],
         ),
-        (
-            "lease",
-            |node| Command::Lease { node, attempt: 1, runner: "r".into() },
-            &[At::Offered],
-        ),
+        ("lease", |node| Command::Lease { node, attempt: 1, runner: "r".into() }, &[At::Offered]),
         ("decline", decline, &[At::Offered]),
         ("begin", |node| Command::Begin { node, epoch: 1 }, &[At::Leased]),
         ("finish", finish, &[At::Leased, At::Running]),
@@ -479,7 +475,10 @@ fn blocked_nodes_are_asked_again_under_a_cancel() {
     assert_eq!(bench.offers(), [InstanceId(2)], "always() still starts");
     bench.finish(InstanceId(2), Outcome::Success);
     let result = |i| bench.run.instance(InstanceId(i)).settled().unwrap().outcome;
-    assert_eq!((result(1), result(2), result(3)), (Outcome::Cancelled, Outcome::Success, Outcome::Cancelled));
+    assert_eq!(
+        (result(1), result(2), result(3)),
+        (Outcome::Cancelled, Outcome::Success, Outcome::Cancelled)
+    );
     assert_eq!(bench.result(), Some(JobResult::Cancelled));
 }
 
@@ -567,7 +566,10 @@ fn scopes_nest_and_have_outputs() {
     let mut order = Vec::new();
     while let Some(node) = bench.offers().first().copied() {
         order.push(bench.run.path(node));
-        assert_eq!(bench.run.instance(bench.run.scope_of(node).unwrap()).inputs, Value::from("bound"));
+        assert_eq!(
+            bench.run.instance(bench.run.scope_of(node).unwrap()).inputs,
+            Value::from("bound")
+        );
         bench.finish(node, Outcome::Success);
     }
     assert_eq!(order, ["call[0]/x", "call[0]/y", "call[1]/x", "call[1]/y"]);

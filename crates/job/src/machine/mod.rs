@@ -152,6 +152,22 @@ pub struct Annotation {
     pub end_column: Option<u32>,
 }
 
+impl Annotation {
+    /// A remark at no particular place.
+    pub fn bare(level: AnnotationLevel, message: impl Into<String>) -> Self {
+        Annotation {
+            level,
+            message: message.into(),
+            title: None,
+            file: None,
+            line: None,
+            end_line: None,
+            column: None,
+            end_column: None,
+        }
+    }
+}
+
 /// How a step of the job ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepReport {
@@ -425,7 +441,9 @@ impl JobMachine {
                 }
                 Err(error) => {
                     let message = message_of(&error);
-                    self.actions.push(Action::Log(0, format!("##[error]env: {message}")));
+                    let remark =
+                        Annotation::bare(AnnotationLevel::Error, format!("env: {message}"));
+                    self.actions.push(Action::Annotate(0, remark));
                     self.finish(Outcome::Failure);
                     return;
                 }
@@ -452,7 +470,7 @@ impl JobMachine {
         }
     }
 
-    fn finish(&mut self, outcome: Outcome) {
+    fn finish(&mut self, mut outcome: Outcome) {
         if self.finished {
             return;
         }
@@ -469,8 +487,10 @@ impl JobMachine {
                     }
                     Ok(text) => outputs.push((name.to_owned(), text)),
                     Err(error) => {
-                        let line = format!("##[error]output '{name}': {}", message_of(&error));
-                        self.actions.push(Action::Log(self.last_step(), line));
+                        let message = format!("output '{name}': {}", message_of(&error));
+                        let (level, step) = (AnnotationLevel::Error, self.last_step());
+                        self.actions.push(Action::Annotate(step, Annotation::bare(level, message)));
+                        outcome = Outcome::Failure;
                     }
                 }
             }

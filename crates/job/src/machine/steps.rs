@@ -566,19 +566,8 @@ impl JobMachine {
     }
 
     fn fail_annotation(&mut self, top: usize, message: &str) {
-        self.actions.push(Action::Annotate(
-            top,
-            Annotation {
-                level: AnnotationLevel::Error,
-                message: self.masker.mask(message),
-                title: None,
-                file: None,
-                line: None,
-                end_line: None,
-                column: None,
-                end_column: None,
-            },
-        ));
+        let remark = Annotation::bare(AnnotationLevel::Error, self.masker.mask(message));
+        self.actions.push(Action::Annotate(top, remark));
     }
 
     pub(super) fn exited(&mut self, process: ProcessId, exit: Exit, files: &FileCommands) {

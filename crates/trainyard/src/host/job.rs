@@ -221,16 +221,7 @@ pub fn run(mut machine: JobMachine, mut around: Surroundings<'_>) -> JobEnd {
 }
 
 fn failed_end(around: &mut Surroundings<'_>, message: &str) -> JobEnd {
-    let annotation = Annotation {
-        level: trainyard_job::AnnotationLevel::Error,
-        message: message.to_owned(),
-        title: None,
-        file: None,
-        line: None,
-        end_line: None,
-        column: None,
-        end_column: None,
-    };
+    let annotation = Annotation::bare(trainyard_job::AnnotationLevel::Error, message);
     (around.watch)(Happening::Annotated(0, annotation));
     JobEnd {
         outcome: Outcome::Failure,

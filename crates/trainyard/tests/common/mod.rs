@@ -74,7 +74,8 @@ static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 pub fn scratch(name: &str) -> PathBuf {
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let base = std::env::temp_dir().join(format!("trainyard-{name}-{}-{number}", std::process::id()));
+    let base =
+        std::env::temp_dir().join(format!("trainyard-{name}-{}-{number}", std::process::id()));
     std::fs::create_dir_all(&base).unwrap();
     std::fs::canonicalize(base).unwrap()
 }

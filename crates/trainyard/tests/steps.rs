@@ -142,8 +142,8 @@ fn secrets_are_masked_everywhere() {
           echo "json $(python3 -c 'import json,os; print(json.dumps(os.environ["KEY"]))')"
           printf 'split hunter'; sleep 0.1; printf '2"x\n'
           echo "line two: second-line"
-          echo "::add-mask::dynamic-value"
-          echo "now dynamic-value"
+          echo "::add-mask::dyn""amic-value"
+          echo "now dyn""amic-value"
           echo '# ${{ secrets.KEY }}' >> $GITHUB_STEP_SUMMARY
           echo "::error::$KEY"
           echo "out=$KEY" >> $GITHUB_OUTPUT

@@ -481,9 +481,10 @@ impl JobMachine {
                 let Some(name) = key.as_str() else { continue };
                 match value.evaluate_text(&self.environment(MAIN, false)) {
                     Ok(text) if self.masker.finds(&text) => {
-                        let line =
-                            format!("##[warning]Skip output '{name}' since it may contain secret.");
-                        self.actions.push(Action::Log(self.last_step(), line));
+                        let message =
+                            format!("Skip output '{name}' since it may contain secret.");
+                        let remark = Annotation::bare(AnnotationLevel::Warning, message);
+                        self.actions.push(Action::Annotate(self.last_step(), remark));
                     }
                     Ok(text) => outputs.push((name.to_owned(), text)),
                     Err(error) => {

@@ -81,6 +81,10 @@ fn push(trigger: &TriggerDef, facts: &EventFacts) -> Result<(), String> {
             if what == "the tag" { ("branches", "tags") } else { ("tags", "branches") };
         return Err(format!("it filters `{given}` only, and so runs for no {missing}"));
     }
+    // Paths are not looked at for tags.
+    if what == "the tag" {
+        return Ok(());
+    }
     paths(&trigger.paths, facts)
 }
 

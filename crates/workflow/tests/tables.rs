@@ -2,7 +2,9 @@
 
 use serde_json::Value as Json;
 use trainyard_model::{Timestamp, Value};
-use trainyard_workflow::{cron, glob, matrix};
+use trainyard_diagnostics::{Source, has_errors};
+use trainyard_workflow::select::{EventFacts, select};
+use trainyard_workflow::{cron, glob, matrix, read_workflow};
 
 fn rows(file: &str) -> Vec<Json> {
     let path = format!("{}/tests/data/{file}", env!("CARGO_MANIFEST_DIR"));
@@ -22,8 +24,20 @@ fn matrix_rows() {
     for row in &rows {
         let value = Value::from_json(&row["matrix"].to_string()).unwrap();
         let found = matrix::expand(&value);
+        // JSON is YAML: what only the reader refuses shows when it reads the same matrix.
+        let text = format!(
+            "on: push\njobs: {{a: {{runs-on: x, strategy: {{matrix: {}}}, steps: [{{run: x}}]}}}}",
+            row["matrix"]
+        );
+        let refused = has_errors(&read_workflow(&Source::new("m.yml", text), 0).1);
+        if refused != row["error"].as_bool().unwrap_or(false) {
+            failures.push(format!("{row}\n  -> refused by the reader: {refused}"));
+            continue;
+        }
+        if refused {
+            continue;
+        }
         match (&found, row["error"].as_bool()) {
-            (Err(_), Some(true)) => continue,
             (Ok(cells), None) => {
                 let values: Vec<Value> = cells.iter().map(|c| c.values.clone()).collect();
                 let wanted = Value::from_json(&row["cells"].to_string()).unwrap();
@@ -73,6 +87,44 @@ fn filter_rows() {
         let found = glob::any_matches(&patterns, row["ref"].as_str().unwrap());
         if Some(found) != row["match"].as_bool() {
             failures.push(row.to_string());
+        }
+    }
+    verdict(&failures, rows.len());
+}
+
+#[test]
+fn filter_event_rows() {
+    let rows = rows("filter_event.jsonl");
+    let mut failures = Vec::new();
+    for row in &rows {
+        let text = format!(
+            "on: {}\njobs: {{a: {{runs-on: x, steps: [{{run: x}}]}}}}",
+            row["on"]
+        );
+        let (workflow, diagnostics) = read_workflow(&Source::new("e.yml", text), 0);
+        let wanted_error = row["error"].as_bool().or(row["invalid"].as_bool()).unwrap_or(false);
+        let Some(workflow) = workflow else {
+            if !wanted_error {
+                failures.push(format!("{row}\n  -> {diagnostics:?}"));
+            }
+            continue;
+        };
+        let field = |name: &str| row[name].as_str().map(str::to_owned);
+        let files = row["files"].as_array().map(|list| {
+            list.iter().map(|f| f.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        });
+        let facts = EventFacts {
+            event: field("event").unwrap_or_default(),
+            git_ref: field("ref").unwrap_or_default(),
+            base_ref: field("base_ref"),
+            action: field("action"),
+            files,
+            workflow: field("workflow"),
+            head_branch: field("head_branch"),
+        };
+        let found = select(&workflow, &facts);
+        if wanted_error || Some(found.is_ok()) != row["match"].as_bool() {
+            failures.push(format!("{row}\n  -> {found:?}"));
         }
     }
     verdict(&failures, rows.len());

@@ -239,7 +239,7 @@ impl<'a> Parser<'a> {
             if args.len() > max {
                 return refuse("Too many parameters supplied");
             }
-            if function.name.eq_ignore_ascii_case("case") && args.len() % 2 == 0 {
+            if function.name.eq_ignore_ascii_case("case") && args.len().is_multiple_of(2) {
                 return refuse("Even number of parameters supplied, requires an odd number");
             }
         }

@@ -1,5 +1,6 @@
 //! Steps on the host: environment, file commands, commands in output, masking, composites,
 //! cancellation. What the official runner does, seen through the real binary.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 #![allow(missing_docs)]
 
 mod common;

@@ -69,7 +69,8 @@ pub(crate) fn workflow() -> &'static Schema {
         let mut schema: Json = parse(include_str!("../schema/workflow-v1.0.json"));
         // Keys that live files use and no public schema has yet: easy to extend here.
         // `cache-mode` is in actions/setup-java's own workflows.
-        for job in ["job-factory"] {
+        {
+            let job = "job-factory";
             schema["definitions"][job]["mapping"]["properties"]["cache-mode"] =
                 Json::String("string".into());
         }

@@ -1,4 +1,5 @@
 //! No file makes the reader panic, whatever is done to it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 use proptest::prelude::*;
 use trainyard_diagnostics::Source;

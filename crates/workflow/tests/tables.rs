@@ -1,8 +1,9 @@
 //! Known answers: matrix, filter patterns and cron, each row with its source.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 use serde_json::Value as Json;
-use trainyard_model::{Timestamp, Value};
 use trainyard_diagnostics::{Source, has_errors};
+use trainyard_model::{Timestamp, Value};
 use trainyard_workflow::select::{EventFacts, select};
 use trainyard_workflow::{cron, glob, matrix, read_workflow};
 
@@ -37,29 +38,24 @@ fn matrix_rows() {
         if refused {
             continue;
         }
-        match (&found, row["error"].as_bool()) {
-            (Ok(cells), None) => {
-                let values: Vec<Value> = cells.iter().map(|c| c.values.clone()).collect();
-                let wanted = Value::from_json(&row["cells"].to_string()).unwrap();
-                let names: Vec<String> = cells.iter().map(|c| c.segments.join(", ")).collect();
-                let wanted_names = row["names"]
-                    .as_array()
-                    .map(|a| a.iter().map(|n| n.as_str().unwrap().to_owned()).collect::<Vec<_>>());
-                let display = row["display"].as_array().is_none_or(|wanted| {
-                    let job = row["job"].as_str().unwrap();
-                    cells
-                        .iter()
-                        .map(|c| matrix::display_name(job, &c.segments))
-                        .eq(wanted.iter().map(|n| n.as_str().unwrap().to_owned()))
-                });
-                if Value::array(values) == wanted
-                    && wanted_names.is_none_or(|w| w == names)
-                    && display
-                {
-                    continue;
-                }
+        if let (Ok(cells), None) = (&found, row["error"].as_bool()) {
+            let values: Vec<Value> = cells.iter().map(|c| c.values.clone()).collect();
+            let wanted = Value::from_json(&row["cells"].to_string()).unwrap();
+            let names: Vec<String> = cells.iter().map(|c| c.segments.join(", ")).collect();
+            let wanted_names = row["names"]
+                .as_array()
+                .map(|a| a.iter().map(|n| n.as_str().unwrap().to_owned()).collect::<Vec<_>>());
+            let display = row["display"].as_array().is_none_or(|wanted| {
+                let job = row["job"].as_str().unwrap();
+                cells
+                    .iter()
+                    .map(|c| matrix::display_name(job, &c.segments))
+                    .eq(wanted.iter().map(|n| n.as_str().unwrap().to_owned()))
+            });
+            if Value::array(values) == wanted && wanted_names.is_none_or(|w| w == names) && display
+            {
+                continue;
             }
-            _ => {}
         }
         failures.push(format!("{row}\n  -> {found:?}"));
     }
@@ -97,10 +93,7 @@ fn filter_event_rows() {
     let rows = rows("filter_event.jsonl");
     let mut failures = Vec::new();
     for row in &rows {
-        let text = format!(
-            "on: {}\njobs: {{a: {{runs-on: x, steps: [{{run: x}}]}}}}",
-            row["on"]
-        );
+        let text = format!("on: {}\njobs: {{a: {{runs-on: x, steps: [{{run: x}}]}}}}", row["on"]);
         let (workflow, diagnostics) = read_workflow(&Source::new("e.yml", text), 0);
         let wanted_error = row["error"].as_bool().or(row["invalid"].as_bool()).unwrap_or(false);
         let Some(workflow) = workflow else {
@@ -110,9 +103,9 @@ fn filter_event_rows() {
             continue;
         };
         let field = |name: &str| row[name].as_str().map(str::to_owned);
-        let files = row["files"].as_array().map(|list| {
-            list.iter().map(|f| f.as_str().unwrap().to_owned()).collect::<Vec<_>>()
-        });
+        let files = row["files"]
+            .as_array()
+            .map(|list| list.iter().map(|f| f.as_str().unwrap().to_owned()).collect::<Vec<_>>());
         let facts = EventFacts {
             event: field("event").unwrap_or_default(),
             git_ref: field("ref").unwrap_or_default(),

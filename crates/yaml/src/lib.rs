@@ -367,11 +367,13 @@ impl<'a> Reader<'a> {
                         span,
                         format!("Unexpected tag '{}'", tag.original()),
                     );
-                    return Err(error.with_help(
-                        trap(self.source, span.start.saturating_sub(1)).unwrap_or_else(|| {
-                            "quote the value, or remove what begins with `!`".to_owned()
-                        }),
-                    ));
+                    let rest =
+                        &self.source.text()[self.source.slice(Span::new(0, span.start)).len()..];
+                    let value = rest.lines().next().unwrap_or_default().split(", ").next();
+                    let value = value.unwrap_or_default().trim_end();
+                    return Err(error.with_help(format!(
+                        "YAML reads a leading `!` as a tag: write \"{value}\" or ${{{{ {value} }}}}"
+                    )));
                 }
             },
         };

@@ -463,7 +463,7 @@ impl JobMachine {
             return;
         };
         let waits = frame.current.as_ref().is_some_and(|c| c.process.is_none() && !c.nested)
-            && frame.answers.get(need).is_none();
+            && !frame.answers.contains_key(need);
         if waits {
             frame.answers.insert(need.clone(), answer.clone());
             self.advance(id);
@@ -481,8 +481,7 @@ impl JobMachine {
                 let Some(name) = key.as_str() else { continue };
                 match value.evaluate_text(&self.environment(MAIN, false)) {
                     Ok(text) if self.masker.finds(&text) => {
-                        let message =
-                            format!("Skip output '{name}' since it may contain secret.");
+                        let message = format!("Skip output '{name}' since it may contain secret.");
                         let remark = Annotation::bare(AnnotationLevel::Warning, message);
                         self.actions.push(Action::Annotate(self.last_step(), remark));
                     }

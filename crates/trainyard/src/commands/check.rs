@@ -72,7 +72,11 @@ fn of_repository(directory: &Path) -> Result<Vec<PathBuf>> {
             .hint("name files: trainyard check FILE..."));
     }
     let here = std::env::current_dir().unwrap_or_default();
-    Ok(files.into_iter().map(|f| f.strip_prefix(&here).unwrap_or(&f).to_owned()).collect())
+    let short = |f: PathBuf| {
+        let f = f.strip_prefix("./").map(Path::to_owned).unwrap_or(f);
+        f.strip_prefix(&here).map(Path::to_owned).unwrap_or(f)
+    };
+    Ok(files.into_iter().map(short).collect())
 }
 
 fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) {

@@ -35,7 +35,7 @@ use crate::host::job::{self, Happening, JobEnd, Order, Surroundings};
 use crate::host::workspace::Workspace;
 use crate::journal::{JobRow, Journal, NoteRow, RunRow, StepRow};
 use crate::paths::{create_dir, run_dir};
-use crate::ui::{Event as Show, RunSummary, Ui};
+use crate::ui::{Event as Show, FailedStep, RunSummary, Ui};
 
 /// A workflow that is to run.
 pub struct Planned {
@@ -329,17 +329,11 @@ impl Driver<'_, '_> {
             None => run.summary.counts.push((word.to_owned(), 1)),
         }
         let failed_steps = live.map(|j| j.failed.clone()).unwrap_or_default();
-        let forgiven =
-            outcome != Outcome::Success && settled.result == trainyard_model::JobResult::Success;
-        if outcome == Outcome::Failure && !forgiven {
-            if failed_steps.is_empty() {
-                run.summary.broken.push((name.clone(), settled.reason.0.clone()));
-            }
-            if let Some(live) = live {
-                for (step, pieces) in failed_steps {
-                    let failure = (name.clone(), step, live.log.clone(), pieces);
-                    run.summary.failures.push(failure);
-                }
+        let forgiven = settled.result == trainyard_model::JobResult::Success;
+        if let Some(live) = live.filter(|_| outcome == Outcome::Failure && !forgiven) {
+            for (step, pieces) in failed_steps {
+                let (job, log) = (name.clone(), live.log.clone());
+                run.summary.failures.push(FailedStep { job, step, log, pieces });
             }
         }
         let millis = started.map(|s| settled.at.0 - s);

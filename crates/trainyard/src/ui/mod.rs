@@ -111,10 +111,21 @@ pub struct RunSummary {
     pub counts: Vec<(String, usize)>,
     /// How long.
     pub millis: i64,
-    /// Failed steps: job, step, log, pieces.
-    pub failures: Vec<(String, String, PathBuf, Vec<(u64, u64)>)>,
-    /// Jobs that failed without a failing step, and why.
-    pub broken: Vec<(String, String)>,
+    /// Failed steps.
+    pub failures: Vec<FailedStep>,
+}
+
+/// A step that failed its job.
+#[derive(Debug, Clone)]
+pub struct FailedStep {
+    /// The job's name.
+    pub job: String,
+    /// The step's name.
+    pub step: String,
+    /// The job's log.
+    pub log: PathBuf,
+    /// The step's pieces of it.
+    pub pieces: Vec<(u64, u64)>,
 }
 
 /// Shows events.
@@ -239,7 +250,7 @@ impl Ui {
 
     fn summary(&mut self, summary: &RunSummary) -> io::Result<()> {
         use anstyle::AnsiColor;
-        for (job, step, log, pieces) in &summary.failures {
+        for FailedStep { job, step, log, pieces } in &summary.failures {
             writeln!(self.out)?;
             writeln!(self.out, "{} {job} · {step}", self.paint(AnsiColor::Red, "✗"))?;
             for line in tail(log, pieces, 20) {

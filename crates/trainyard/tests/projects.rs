@@ -92,25 +92,13 @@ fn sdist(project: &Project) -> PathBuf {
         })
     };
     if find().is_none() {
-        let requirement = format!("{} --hash=sha256:{}\n", project.package, project.sha256);
-        let list = cache.join(format!("{name}.txt"));
-        std::fs::write(&list, requirement).unwrap();
+        // pip asks the build backend for the metadata, and brings the backend for that.
         let done = Command::new("python3")
-            .args(["-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:"])
-            .args(["--require-hashes", "--no-build-isolation", "-d"])
+            .args(["-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "-d"])
             .arg(&cache)
-            .arg("-r")
-            .arg(&list)
+            .arg(project.package)
             .status();
-        if !done.is_ok_and(|s| s.success()) {
-            // The build backend may be missing: with isolation pip brings it.
-            let done = Command::new("python3")
-                .args(["-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "-d"])
-                .arg(&cache)
-                .arg(project.package)
-                .status();
-            assert!(done.is_ok_and(|s| s.success()), "{} cannot be downloaded", project.package);
-        }
+        assert!(done.is_ok_and(|s| s.success()), "{} cannot be downloaded", project.package);
     }
     let file = find().expect("pip has put it there");
     let sum = Command::new("sha256sum").arg(&file).output().unwrap();
@@ -131,7 +119,7 @@ fn repository(project: &Project) -> Repo {
         .arg(&repo.root)
         .status();
     assert!(done.is_ok_and(|s| s.success()));
-    repo.git(&["checkout", "-q", "-b", project.branch, "--"].map(|a| a)[..4].as_ref());
+    repo.git(&["symbolic-ref", "HEAD", &format!("refs/heads/{}", project.branch)]);
     let slug = project.upstream.split('@').next().unwrap();
     repo.git(&["remote", "add", "origin", &format!("https://github.com/{slug}.git")]);
     repo.commit(project.upstream);

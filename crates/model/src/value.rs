@@ -109,7 +109,7 @@ impl Value {
     }
 
     /// Parses strict JSON. Keys keep their order; of keys that differ only in case the first
-    /// spelling stays with the last value (the runner's `FromJson.cs` over Newtonsoft).
+    /// stays, of equal ones the last value (languageservices `fromjson.ts`, `dictionary.ts`).
     pub fn from_json(text: &str) -> Result<Value, JsonError> {
         serde_json::from_str(text)
     }
@@ -283,6 +283,11 @@ impl Object {
         self.position(name).map(|i| &self.entries[i].1)
     }
 
+    /// How a property's name is spelled here.
+    pub fn spelling(&self, name: &str) -> Option<&str> {
+        self.position(name).map(|i| &*self.entries[i].0)
+    }
+
     /// Sets a property; one that is there keeps its place and spelling.
     pub fn insert(&mut self, name: impl Into<Arc<str>>, value: Value) {
         let name = name.into();
@@ -421,7 +426,9 @@ impl<'de> Visitor<'de> for ValueVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut object = Object::new();
         while let Some((key, value)) = map.next_entry::<String, Value>()? {
-            object.insert(key, value);
+            if object.spelling(&key).is_none_or(|first| first == key) {
+                object.insert(key, value);
+            }
         }
         Ok(Value::Object(Arc::new(object)))
     }
@@ -437,7 +444,10 @@ mod tests {
         insta::assert_snapshot!(value.to_json_pretty(), @r#"
         {
           "b": 1,
-          "A": 2,
+          "A": [
+            true,
+            null
+          ],
           "c": "x\u0085"
         }
         "#);

@@ -17,5 +17,5 @@ pub mod spec;
 
 pub use machine::{
     Action, Annotation, AnnotationLevel, Answer, Exit, Input, JobContexts, JobMachine, Loaded,
-    Process, ProcessId, ProcessKind, StepNeed, StepReport, StopKind,
+    Places, Process, ProcessId, ProcessKind, StepNeed, StepReport, StopKind,
 };

@@ -7,7 +7,7 @@ mod steps;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use trainyard_expression::TemplateError;
+use trainyard_expression::{Place, TemplateError};
 use trainyard_model::{Object, Outcome, Value};
 
 use crate::files::FileCommands;
@@ -238,6 +238,18 @@ pub struct JobContexts {
     pub has_bash: bool,
     /// Whether `::debug::` shows.
     pub debug: bool,
+    /// Tells people where a piece of the definition stands.
+    pub places: Places,
+}
+
+/// `file:line:column` of a place, by whoever has the files.
+#[derive(Clone, Default)]
+pub struct Places(pub Option<Arc<dyn Fn(Place) -> Option<String> + Send + Sync>>);
+
+impl std::fmt::Debug for Places {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Places")
+    }
 }
 
 /// The status of a job or of a composite action so far.
@@ -440,7 +452,7 @@ impl JobMachine {
                     }
                 }
                 Err(error) => {
-                    let message = message_of(&error);
+                    let message = self.message_of(&error);
                     let remark =
                         Annotation::bare(AnnotationLevel::Error, format!("env: {message}"));
                     self.actions.push(Action::Annotate(0, remark));
@@ -487,7 +499,7 @@ impl JobMachine {
                     }
                     Ok(text) => outputs.push((name.to_owned(), text)),
                     Err(error) => {
-                        let message = format!("output '{name}': {}", message_of(&error));
+                        let message = format!("output '{name}': {}", self.message_of(&error));
                         let (level, step) = (AnnotationLevel::Error, self.last_step());
                         self.actions.push(Action::Annotate(step, Annotation::bare(level, message)));
                         outcome = Outcome::Failure;
@@ -589,9 +601,18 @@ fn put(env: &mut Vec<(String, String)>, key: String, value: String) {
     }
 }
 
-fn message_of(error: &TemplateError) -> String {
-    match error {
-        TemplateError::Failed { message, .. } => message.clone(),
-        TemplateError::Needs(_) => "hashFiles is not available here".into(),
+impl JobMachine {
+    /// What a failed evaluation says, with its place.
+    fn message_of(&self, error: &TemplateError) -> String {
+        match error {
+            TemplateError::Failed { message, place } => {
+                let at = self.contexts.places.0.as_ref().and_then(|f| f(*place));
+                match at {
+                    Some(at) => format!("{message} ({at})"),
+                    None => message.clone(),
+                }
+            }
+            TemplateError::Needs(_) => "hashFiles is not available here".into(),
+        }
     }
 }

@@ -10,7 +10,7 @@ use super::contexts::action_properties;
 use super::{
     Action, Annotation, AnnotationLevel, Answer, CompositeFrame, Current, Deferred, Ended, Exit,
     Frame, JobMachine, Loaded, MAIN, MAX_BACKGROUND, Process, ProcessId, ProcessKind, Status,
-    StepNeed, StepReport, StopKind, Strand, message_of, put,
+    StepNeed, StepReport, StopKind, Strand, put,
 };
 use crate::files::{FileCommands, parse_pairs, parse_path};
 use crate::shell;
@@ -154,7 +154,7 @@ impl JobMachine {
                 self.actions.push(Action::Ask(StepNeed::HashFiles(patterns)));
                 Hold::Asked
             }
-            error => Hold::Failed(message_of(&error)),
+            error => Hold::Failed(self.message_of(&error)),
         }
     }
 
@@ -209,6 +209,8 @@ impl JobMachine {
             Ok(value) => Ok(value.is_truthy()),
             Err(EvalError::Needs(need)) => Err(self.hold(TemplateError::Needs(need))),
             Err(EvalError::Failed { message, .. }) => {
+                let place = step.condition.place;
+                let message = self.message_of(&TemplateError::Failed { message, place });
                 Err(Hold::Failed(format!("The condition cannot be evaluated: {message}")))
             }
         }
@@ -545,7 +547,7 @@ impl JobMachine {
         for (name, template) in &spec.outputs {
             match template.evaluate_text(&self.environment(id, false)) {
                 Ok(text) => outputs.insert(name.as_str(), Value::from(text)),
-                Err(error) => fault = Some(format!("output '{name}': {}", message_of(&error))),
+                Err(error) => fault = Some(format!("output '{name}': {}", self.message_of(&error))),
             }
         }
         let status = self.strand(id).frames.pop().map_or(Status::Success, |f| f.status);

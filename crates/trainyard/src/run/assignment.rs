@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use trainyard_engine::{InstanceId, RunState};
-use trainyard_expression::Environment;
+use trainyard_expression::{Environment, Place};
 use trainyard_job::mask::Masker;
 use trainyard_job::spec::JobSpec;
-use trainyard_job::{JobContexts, JobMachine};
+use trainyard_job::{JobContexts, JobMachine, Places};
 use trainyard_model::{Object, Secret, Value};
 use trainyard_workflow::model::{CallSecrets, JobKind};
 use trainyard_workflow::semantics::{WorkflowSemantics, needs_context};
+use trainyard_workflow::span_of;
 
 use crate::host::workspace::Workspace;
 
@@ -181,8 +182,21 @@ pub fn machine(
         command_files: path(&workspace.command_files),
         has_bash: facts.has_bash,
         debug: facts.debug,
+        places: Places(Some(Arc::new(places_of(semantics)))),
     };
     Ok(JobMachine::new(spec, contexts, masker))
+}
+
+/// `file:line:column` of a place in the run's files.
+fn places_of(
+    semantics: &WorkflowSemantics,
+) -> impl Fn(Place) -> Option<String> + Send + Sync + use<> {
+    let files = semantics.files.clone();
+    move |place| {
+        let file = files.get(usize::from(place.file))?;
+        let at = file.source.position(span_of(place).start);
+        Some(format!("{}:{}:{}", file.path, at.line, at.column))
+    }
 }
 
 fn path(path: &Path) -> String {

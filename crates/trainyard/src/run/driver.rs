@@ -256,6 +256,16 @@ impl Driver<'_, '_> {
         ] {
             github.insert(name, Value::from(value));
         }
+        // A tick names the schedule that it is of.
+        let schedule = plan.file.workflow.trigger("schedule").and_then(|t| t.schedule.first());
+        if let (Some(schedule), "schedule", Some(Value::Object(payload))) =
+            (schedule, event.name.as_str(), github.get("event"))
+            && payload.get("schedule").is_none()
+        {
+            let mut payload = Object::clone(payload);
+            payload.insert("schedule", Value::from(schedule.text.as_str()));
+            github.insert("event", Value::Object(Arc::new(payload)));
+        }
         Value::Object(Arc::new(github))
     }
 
@@ -838,6 +848,11 @@ impl Driver<'_, '_> {
                     Some(title) => format!("{title}: {}", annotation.message),
                     None => annotation.message.clone(),
                 };
+                let shown = !text.starts_with("Process completed with exit code");
+                if annotation.level == AnnotationLevel::Error && shown {
+                    let at = if place.is_empty() { String::new() } else { format!("{place}: ") };
+                    run.summary.errors.push(format!("{}: {at}{text}", live.name));
+                }
                 self.journal.add_note(id, &note(step, kind, text, place))?;
                 self.ui.show(&Show::Annotated {
                     run: id,

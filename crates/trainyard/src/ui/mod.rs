@@ -11,6 +11,9 @@ use serde_json::json;
 use trainyard_job::{Annotation, AnnotationLevel, StepReport};
 use trainyard_model::Outcome;
 
+/// Annotations that stand below a run.
+const MAX_ERRORS: usize = 10;
+
 /// How a run is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
@@ -113,6 +116,8 @@ pub struct RunSummary {
     pub millis: i64,
     /// Failed steps.
     pub failures: Vec<FailedStep>,
+    /// Annotations of errors, with their jobs and places.
+    pub errors: Vec<String>,
 }
 
 /// A step that failed its job.
@@ -255,6 +260,16 @@ impl Ui {
             writeln!(self.out, "{} {job} · {step}", self.paint(AnsiColor::Red, "✗"))?;
             for line in tail(log, pieces, 20) {
                 writeln!(self.out, "    {line}")?;
+            }
+        }
+        if !summary.failures.is_empty() && !summary.errors.is_empty() {
+            writeln!(self.out)?;
+            for error in summary.errors.iter().take(MAX_ERRORS) {
+                writeln!(self.out, "{} {error}", self.paint(AnsiColor::Red, "error:"))?;
+            }
+            let more = summary.errors.len().saturating_sub(MAX_ERRORS);
+            if more > 0 {
+                writeln!(self.out, "... and {more} more: trainyard view {}", summary.run)?;
             }
         }
         let counts: Vec<String> = summary.counts.iter().map(|(k, n)| format!("{n} {k}")).collect();

@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 /// The commit id that stands for none.
 pub const NO_COMMIT: &str = "0000000000000000000000000000000000000000";
 
+/// Bytes of a commit that are read.
+const MAX_COMMIT: u64 = 16 * 1024 * 1024;
+
 /// A repository on this machine.
 #[derive(Debug, Clone)]
 pub struct Repository {
@@ -108,6 +111,27 @@ impl Repository {
         }
         let origin = found.iter().find(|(s, _)| s == "remote \"origin\"");
         origin.or(found.first()).map(|(_, url)| url.clone())
+    }
+
+    /// The commit that is checked out, without a process where it lies in a file of its own, as
+    /// fresh commits do; none if there is no commit, or git must be asked.
+    pub fn head_if_loose(&self) -> Option<Commit> {
+        let head = std::fs::read_to_string(self.git_dir.join("HEAD")).ok()?;
+        let sha = match head.trim().strip_prefix("ref: ") {
+            Some(name) => std::fs::read_to_string(self.common_dir.join(name)).ok()?,
+            None => head,
+        };
+        let sha = sha.trim();
+        if sha.len() < 40 || !sha.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        let path = self.common_dir.join("objects").join(&sha[..2]).join(&sha[2..]);
+        let file = std::fs::File::open(path).ok()?;
+        let mut text = Vec::new();
+        flate2::read::ZlibDecoder::new(file).take(MAX_COMMIT).read_to_end(&mut text).ok()?;
+        let text = String::from_utf8_lossy(&text);
+        let (header, body) = text.split_once('\0')?;
+        header.starts_with("commit ").then(|| parse_commit(sha, body))
     }
 
     /// Commits by revision, in one process. An unknown revision gives none.

@@ -12,6 +12,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::error::{Error, Result};
 
 const SCHEMA: i64 = 1;
+/// Bytes of the write-ahead log that the next start folds in.
+const MAX_LOG: u64 = 256 * 1024;
 
 /// The history of this machine's runs.
 pub struct Journal {
@@ -124,9 +126,15 @@ impl Journal {
             connection.pragma_update(None, "user_version", SCHEMA)?;
         }
         connection.pragma_update(None, "synchronous", "NORMAL")?;
-        // Checkpoints come every thousand pages; one at every end would cost each small run two
-        // waits for the disk.
+        // A checkpoint at every end would cost each small run several waits for the disk, a long
+        // log each start its reading: so the log is folded in when it has grown, and only then.
+        connection.pragma_update(None, "wal_autocheckpoint", 1000)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        let log = data.join("history.db-wal").metadata().map_or(0, |m| m.len());
+        if log > MAX_LOG {
+            // Another process that reads meanwhile only puts it off.
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        }
         Ok(Journal { connection })
     }
 
@@ -137,6 +145,11 @@ impl Journal {
             self.connection.execute_batch("BEGIN IMMEDIATE")?;
         }
         Ok(())
+    }
+
+    /// Whether something was written since the last commit.
+    pub fn is_dirty(&self) -> bool {
+        !self.connection.is_autocommit()
     }
 
     /// Makes durable what was written since the last time.

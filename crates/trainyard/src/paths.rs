@@ -25,7 +25,7 @@ pub fn create_dir(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).map_err(|e| Error::io("create the folder", path, &e))
 }
 
-/// The folder of a run in the data folder.
-pub fn run_dir(data: &Path, run: i64) -> PathBuf {
-    data.join("runs").join(run.to_string())
+/// The folder of a job of a run; its log stands beside it.
+pub fn job_dir(data: &Path, run: i64, node: u32) -> PathBuf {
+    data.join("runs").join(format!("{run}-{node}"))
 }

@@ -31,7 +31,7 @@ pub struct JobFacts {
     pub remote: Option<String>,
 }
 
-/// The variable that names the file of [`JobFacts`].
+/// The variable that holds [`JobFacts`] as JSON.
 pub const FACTS: &str = "TRAINYARD_JOB_FACTS";
 
 /// The names of the built-in actions, without a version.
@@ -80,10 +80,8 @@ pub fn run(name: &str) -> Exit {
 }
 
 fn facts() -> Result<JobFacts> {
-    let path = std::env::var(FACTS).map_err(|_| Error::new("this is no job of Trainyard"))?;
-    let text = std::fs::read_to_string(&path)
-        .map_err(|e| Error::new(format!("cannot read {path}: {e}")))?;
-    serde_json::from_str(&text).map_err(|e| Error::new(format!("{path}: {e}")))
+    let text = std::env::var(FACTS).map_err(|_| Error::new("this is no job of Trainyard"))?;
+    serde_json::from_str(&text).map_err(|e| Error::new(format!("{FACTS}: {e}")))
 }
 
 fn escape(text: &str) -> String {

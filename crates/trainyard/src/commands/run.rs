@@ -15,6 +15,7 @@ use trainyard_workflow::semantics::default_by_type;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::git::Repository;
+use crate::journal::Journal;
 use crate::paths::data_dir;
 use crate::run::driver::{Planned, World, drive};
 use crate::run::event::{self, Event};
@@ -42,6 +43,13 @@ struct Candidate {
 /// Runs the command.
 pub fn run(settings: &Settings, instead: Instead) -> Result<Exit> {
     let repo = Repository::find(&settings.directory)?;
+    // The history opens while git answers.
+    let opening = (instead == Instead::Nothing).then(|| {
+        std::thread::spawn(|| {
+            let data = data_dir()?;
+            Journal::open(&data).map(|journal| (data, journal))
+        })
+    });
     let event = event::build(&repo, &settings.request)?;
     let tree = match event.work_tree {
         true => Tree::Work(repo.root.clone()),
@@ -70,7 +78,7 @@ pub fn run(settings: &Settings, instead: Instead) -> Result<Exit> {
     for note in &event.notes {
         ui.show(&Show::Note(note));
     }
-    plan(settings, instead, &repo, &event, &tree, candidates, &mut ui)
+    plan(settings, opening, &repo, &event, &tree, candidates, &mut ui)
 }
 
 fn workflow_paths(settings: &Settings, repo: &Repository, tree: &Tree) -> Result<Vec<String>> {
@@ -185,10 +193,13 @@ fn show_errors(reports: &[(Source, Vec<Diagnostic>)]) -> bool {
     any
 }
 
+/// The history, on its way; none for a dry run.
+type Opening = std::thread::JoinHandle<Result<(PathBuf, Journal)>>;
+
 #[allow(clippy::too_many_arguments)]
 fn plan(
     settings: &Settings,
-    instead: Instead,
+    opening: Option<Opening>,
     repo: &Repository,
     event: &Event,
     tree: &Tree,
@@ -233,7 +244,7 @@ fn plan(
     if planned.is_empty() {
         return Err(nothing(event, settings, &refused));
     }
-    if instead == Instead::DryRun {
+    let Some(opening) = opening else {
         for plan in &planned {
             println!("would run {}", plan.file.path);
             for line in plan.lowered.plan.dump().lines() {
@@ -244,12 +255,14 @@ fn plan(
             println!("would not run {path}: {why}");
         }
         return Ok(Exit::Success);
-    }
+    };
+    let opened = opening.join().map_err(|_| Error::new("the local history cannot be opened"))?;
+    let (data, journal) = opened?;
     let world = World {
         settings,
         repo,
         event,
-        data: data_dir()?,
+        data,
         secrets: settings
             .secrets
             .iter()
@@ -259,7 +272,7 @@ fn plan(
             settings.vars.iter().map(|(k, v)| (k.to_uppercase(), Value::from(v.as_str()))),
         ),
     };
-    drive(&world, planned, ui)
+    drive(&world, journal, planned, ui)
 }
 
 /// What lowering found, file by file.

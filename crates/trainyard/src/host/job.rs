@@ -322,7 +322,8 @@ impl Runner {
         }
         let (program, args) = match &process.kind {
             ProcessKind::Script { shell, script } => {
-                let file = workspace.temp.join(format!("{}{}", script_name(id), shell.extension));
+                let name = format!("{}{}", script_name(id), shell.extension);
+                let file = workspace.command_files.join(name);
                 std::fs::write(&file, script)
                     .map_err(|e| format!("cannot write {}: {e}", file.display()))?;
                 let file = file.to_string_lossy().into_owned();

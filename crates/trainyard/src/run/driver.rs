@@ -34,8 +34,12 @@ use crate::host::environment::{self, which};
 use crate::host::job::{self, Happening, JobEnd, Order, Surroundings};
 use crate::host::workspace::Workspace;
 use crate::journal::{JobRow, Journal, NoteRow, RunRow, StepRow};
-use crate::paths::{create_dir, run_dir};
+use crate::paths::{create_dir, job_dir};
 use crate::ui::{Event as Show, FailedStep, RunSummary, Ui};
+
+/// How long a record may wait for others to be committed with it. A local run that dies loses at
+/// most this much of its history, and nothing of its logs.
+const COMMIT_AFTER: Duration = Duration::from_millis(50);
 
 /// A workflow that is to run.
 pub struct Planned {
@@ -76,7 +80,6 @@ struct LiveJob {
     name: String,
     orders: Sender<Order>,
     wake: OwnedFd,
-    workspace: Workspace,
     log: PathBuf,
     started: i64,
     steps: BTreeMap<usize, (String, Instant)>,
@@ -86,7 +89,6 @@ struct LiveJob {
 
 struct Run {
     row: RunRow,
-    dir: PathBuf,
     semantics: WorkflowSemantics,
     state: RunState,
     github: Value,
@@ -100,9 +102,15 @@ struct Run {
 }
 
 /// Runs workflows to their ends.
-pub fn drive(world: &World<'_>, planned: Vec<Planned>, ui: &mut Ui) -> Result<Exit> {
+pub fn drive(
+    world: &World<'_>,
+    journal: Journal,
+    planned: Vec<Planned>,
+    ui: &mut Ui,
+) -> Result<Exit> {
     crate::host::process::adopt_orphans();
-    let journal = Journal::open(&world.data)?;
+    crate::host::workspace::clear_memory();
+    create_dir(&world.data.join("runs"))?;
     let (sender, receiver) = channel();
     watch_signals(&sender)?;
     let mut driver = Driver {
@@ -120,6 +128,7 @@ pub fn drive(world: &World<'_>, planned: Vec<Planned>, ui: &mut Ui) -> Result<Ex
         has_bash: which("bash", &std::env::var("PATH").unwrap_or_default()).is_some(),
         shims: None,
         event_text: payload_text(world.event),
+        ending: Vec::new(),
     };
     driver.begin(planned)?;
     driver.work(&receiver)?;
@@ -180,6 +189,8 @@ struct Driver<'a, 'w> {
     /// The folder of shims for pip, once looked for.
     shims: Option<Option<PathBuf>>,
     event_text: String,
+    /// Threads of jobs that are over and clear their folders.
+    ending: Vec<std::thread::JoinHandle<()>>,
 }
 
 impl Driver<'_, '_> {
@@ -210,8 +221,6 @@ impl Driver<'_, '_> {
             semantics.legs.clone_from(&self.world.settings.matrix);
             row.title = title(&plan, &semantics, event);
             self.journal.set_title(row.id, &row.title)?;
-            let dir = run_dir(&self.world.data, row.id);
-            create_dir(&dir)?;
             self.ui.show(&Show::RunBegan {
                 run: row.id,
                 workflow: &name,
@@ -222,7 +231,6 @@ impl Driver<'_, '_> {
             self.runs.push(Run {
                 summary: RunSummary { run: row.id, workflow: name, ..RunSummary::default() },
                 row,
-                dir,
                 semantics,
                 state,
                 github,
@@ -610,10 +618,9 @@ impl Driver<'_, '_> {
         let world = self.world;
         let name = world.event.repository.rsplit('/').next().unwrap_or("repository");
         let tracking = format!("trainyard_{}_{}", run.row.id, node.0);
-        let folder = run.dir.join(format!("job-{}", node.0));
-        let workspace =
-            Workspace::create(&folder.join("work"), name, &self.tools, &self.event_text)
-                .map_err(|e| e.message)?;
+        let folder = job_dir(&world.data, run.row.id, node.0);
+        let workspace = Workspace::create(&folder, name, &self.tools, &self.event_text)
+            .map_err(|e| e.message)?;
         let debug = world.secrets.get("ACTIONS_STEP_DEBUG").map(|s| s.expose() == "true");
         let facts = RunFacts {
             github: &run.github,
@@ -625,17 +632,15 @@ impl Driver<'_, '_> {
         let machine = machine(&run.semantics, &run.state, node, &workspace, &facts)?;
         let step_names = machine.step_names();
         let limit = run.state.instance(node).resolved.as_ref().map_or(0, |r| r.timeout_ms);
-        let log = folder.join("log");
-        let facts_path = workspace.temp.join("_trainyard.json");
+        let log = folder.with_extension("log");
         let job_facts = JobFacts {
             root: world.repo.root.clone(),
             common_dir: world.repo.common_dir.clone(),
             work_tree: world.event.work_tree,
             remote: world.repo.remote(),
         };
-        let text = serde_json::to_string(&job_facts).unwrap_or_default();
-        std::fs::write(&facts_path, text).map_err(|e| format!("cannot write the facts: {e}"))?;
-        let base_env = self.base_env(&tracking, &workspace, &facts_path);
+        let job_facts = serde_json::to_string(&job_facts).unwrap_or_default();
+        let base_env = self.base_env(&tracking, &workspace, &job_facts);
         let (orders, order_receiver) = channel();
         let (read, wake) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(|e| format!("no pipe: {e}"))?;
@@ -661,8 +666,9 @@ impl Driver<'_, '_> {
                         watch: &mut watch,
                     },
                 );
-                workspace.remove();
+                // The end is told first: the history is written while the folders go.
                 let _ = sender.send(Message::Ended(index, node, epoch, end));
+                workspace.remove();
             })
         };
         let run = &self.runs[index];
@@ -673,7 +679,6 @@ impl Driver<'_, '_> {
             name,
             orders,
             wake,
-            workspace,
             log,
             started: now().0,
             steps: steps.collect(),
@@ -686,12 +691,12 @@ impl Driver<'_, '_> {
         &mut self,
         tracking: &str,
         workspace: &Workspace,
-        facts: &Path,
+        facts: &str,
     ) -> Vec<(String, String)> {
         let settings = self.world.settings;
         let mut env = environment::base(settings.inherit_env, &settings.env);
         environment::set(&mut env, "RUNNER_TRACKING_ID", tracking);
-        environment::set(&mut env, builtin::FACTS, &facts.to_string_lossy());
+        environment::set(&mut env, builtin::FACTS, facts);
         let program = std::env::current_exe().unwrap_or_default();
         let data = &self.world.data;
         let shims = self.shims.get_or_insert_with(|| builtin::shims(&data.join("shims"), &program));
@@ -708,26 +713,33 @@ impl Driver<'_, '_> {
     fn work(&mut self, receiver: &Receiver<Message>) -> Result<()> {
         while self.runs.iter().any(|r| !r.over) {
             let due = self.timers.keys().next().map(|(at, ..)| *at);
-            if let Ok(message) = receiver.try_recv() {
-                self.take(message)?;
-                continue;
+            let mut wait = due.map(|at| {
+                let millis = at.0.saturating_sub(now().0);
+                Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+            });
+            // What is written shares a commit with what follows soon.
+            if self.journal.is_dirty() {
+                wait = Some(wait.map_or(COMMIT_AFTER, |w| w.min(COMMIT_AFTER)));
             }
-            // One commit for all that came together, before there is time to sleep.
-            self.journal.commit()?;
-            let message = match due {
-                Some(at) => {
-                    let millis = u64::try_from(at.0 - now().0).unwrap_or(0);
-                    receiver.recv_timeout(Duration::from_millis(millis))
-                }
+            let message = match wait {
+                Some(wait) => receiver.recv_timeout(wait),
                 None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match message {
                 Ok(message) => self.take(message)?,
-                Err(RecvTimeoutError::Timeout) => self.ring()?,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.journal.commit()?;
+                    self.ring()?;
+                }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        self.journal.commit()
+        self.journal.commit()?;
+        for thread in self.ending.drain(..) {
+            // A thread that panicked has said so; there is nothing to add.
+            let _ = thread.join();
+        }
+        Ok(())
     }
 
     fn ring(&mut self) -> Result<()> {
@@ -886,8 +898,7 @@ impl Driver<'_, '_> {
         self.tell(index, &finish)?;
         if let Some(live) = self.runs[index].jobs.remove(&node) {
             debug_assert_eq!(live.epoch, epoch, "a job has one lease here");
-            let _ = live.thread.join();
-            drop(live.workspace);
+            self.ending.push(live.thread);
         }
         self.settle_down(index)
     }

@@ -107,7 +107,10 @@ fn head_of(
         ],
     };
     let asked: Vec<&str> = revisions.iter().map(String::as_str).collect();
-    let mut found = repo.commits(&asked)?;
+    let mut found = match repo.head_if_loose().filter(|_| wanted.is_none()) {
+        Some(head) => vec![Some(head)],
+        None => repo.commits(&asked)?,
+    };
     let head = found.pop().flatten();
     let Some(head) = head else {
         return Err(Error::new("the repository has no commit yet")

@@ -134,6 +134,10 @@ fn read_only_and_missing_places() {
     repo.run(&[]).exits(2).shows("TRAINYARD_DATA_DIR");
     std::fs::remove_file(&repo.data).unwrap();
     let ran = repo.command(&["run"]).env("PATH", "/nonexistent").output().map(common::ran).unwrap();
+    // A fresh commit is read without git; what steps need is said by name.
+    ran.exits(1).shows("The shell 'sh' is not on the PATH");
+    repo.git(&["gc", "-q"]);
+    let ran = repo.command(&["run"]).env("PATH", "/nonexistent").output().map(common::ran).unwrap();
     ran.exits(2).shows("install git");
 }
 

@@ -50,20 +50,25 @@ pub fn run(settings: &Settings, instead: Instead) -> Result<Exit> {
             Journal::open(&data).map(|journal| (data, journal))
         })
     });
-    let event = event::build(&repo, &settings.request)?;
+    // Where the work tree is meant in any case, its files are read while git answers, too.
+    let work = Tree::Work(repo.root.clone());
+    let plain = settings.request.reference.is_none() && settings.request.commit.is_none();
+    let (event, early) = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| event::build(&repo, &settings.request));
+        let early = plain.then(|| read_all(settings, &repo, &work));
+        let event = asking.join().map_err(|_| Error::new("the event cannot be made"));
+        (event.flatten(), early)
+    });
+    let event = event?;
     let tree = match event.work_tree {
-        true => Tree::Work(repo.root.clone()),
+        true => work,
         false => Tree::Commit(repo.clone(), event.head.sha.clone()),
     };
-    let paths = workflow_paths(settings, &repo, &tree)?;
+    let mut candidates = match early {
+        Some(early) => early?,
+        None => read_all(settings, &repo, &tree)?,
+    };
     let mut ui = Ui::new(settings.output);
-    let mut candidates = Vec::new();
-    for path in &paths {
-        match read(&tree, path, 0)? {
-            Some(file) => candidates.push(Candidate { file, verdict: Ok(()) }),
-            None => return Err(Error::new(format!("there is no file {path}"))),
-        }
-    }
     let facts = event_facts(&event, &repo, &candidates, &mut ui)?;
     for candidate in &mut candidates {
         candidate.verdict = match &candidate.file.workflow {
@@ -79,6 +84,17 @@ pub fn run(settings: &Settings, instead: Instead) -> Result<Exit> {
         ui.show(&Show::Note(note));
     }
     plan(settings, opening, &repo, &event, &tree, candidates, &mut ui)
+}
+
+fn read_all(settings: &Settings, repo: &Repository, tree: &Tree) -> Result<Vec<Candidate>> {
+    let mut candidates = Vec::new();
+    for path in &workflow_paths(settings, repo, tree)? {
+        match read(tree, path, 0)? {
+            Some(file) => candidates.push(Candidate { file, verdict: Ok(()) }),
+            None => return Err(Error::new(format!("there is no file {path}"))),
+        }
+    }
+    Ok(candidates)
 }
 
 fn workflow_paths(settings: &Settings, repo: &Repository, tree: &Tree) -> Result<Vec<String>> {

@@ -6,12 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::error::{Error, Result};
+use crate::git_objects;
 
 /// The commit id that stands for none.
 pub const NO_COMMIT: &str = "0000000000000000000000000000000000000000";
-
-/// Bytes of a commit that are read.
-const MAX_COMMIT: u64 = 16 * 1024 * 1024;
 
 /// A repository on this machine.
 #[derive(Debug, Clone)]
@@ -113,25 +111,12 @@ impl Repository {
         origin.or(found.first()).map(|(_, url)| url.clone())
     }
 
-    /// The commit that is checked out, without a process where it lies in a file of its own, as
-    /// fresh commits do; none if there is no commit, or git must be asked.
-    pub fn head_if_loose(&self) -> Option<Commit> {
-        let head = std::fs::read_to_string(self.git_dir.join("HEAD")).ok()?;
-        let sha = match head.trim().strip_prefix("ref: ") {
-            Some(name) => std::fs::read_to_string(self.common_dir.join(name)).ok()?,
-            None => head,
-        };
-        let sha = sha.trim();
-        if sha.len() < 40 || !sha.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return None;
-        }
-        let path = self.common_dir.join("objects").join(&sha[..2]).join(&sha[2..]);
-        let file = std::fs::File::open(path).ok()?;
-        let mut text = Vec::new();
-        flate2::read::ZlibDecoder::new(file).take(MAX_COMMIT).read_to_end(&mut text).ok()?;
-        let text = String::from_utf8_lossy(&text);
-        let (header, body) = text.split_once('\0')?;
-        header.starts_with("commit ").then(|| parse_commit(sha, body))
+    /// The commit that is checked out, without a process where it lies plainly; none if there is
+    /// no commit, or git must be asked.
+    pub fn head_without_git(&self) -> Option<Commit> {
+        let id = git_objects::head(&self.git_dir, &self.common_dir)?;
+        let text = git_objects::commit(&self.common_dir, &id)?;
+        Some(parse_commit(&id, &text))
     }
 
     /// Commits by revision, in one process. An unknown revision gives none.
@@ -288,6 +273,36 @@ pub fn slug(url: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Loose, packed, with packed refs: each as git itself says.
+    #[test]
+    fn head_is_read_as_git_reads_it() {
+        let root = std::env::temp_dir().join(format!("trainyard-git-{}", std::process::id()));
+        std::fs::create_dir_all(&root).unwrap();
+        let git = |args: &[&str]| {
+            let output = Command::new("git")
+                .arg("-C")
+                .arg(&root)
+                .args(["-c", "user.name=A B", "-c", "user.email=a@b"])
+                .args(args)
+                .output()
+                .unwrap();
+            assert!(output.status.success());
+        };
+        git(&["init", "-q", "-b", "main"]);
+        for i in 0..5 {
+            git(&["commit", "-q", "--allow-empty", "-m", &format!("commit {i}\n\nwith a body")]);
+            let repo = Repository::find(&root).unwrap();
+            let asked = repo.commits(&["HEAD"]).unwrap().remove(0).unwrap();
+            let loose = repo.head_without_git().unwrap();
+            assert_eq!(format!("{loose:?}"), format!("{asked:?}"));
+            git(&["gc", "-q"]);
+            // A commit that git made a delta is left to it; the newest one is none.
+            let packed = repo.head_without_git().unwrap();
+            assert_eq!(format!("{packed:?}"), format!("{asked:?}"));
+        }
+        std::fs::remove_dir_all(root).unwrap();
+    }
 
     #[test]
     fn slugs() {

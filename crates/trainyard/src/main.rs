@@ -7,6 +7,7 @@ mod commands;
 mod error;
 mod exit;
 mod git;
+mod git_objects;
 mod host;
 mod journal;
 mod paths;

@@ -136,8 +136,12 @@ fn read_only_and_missing_places() {
     let ran = repo.command(&["run"]).env("PATH", "/nonexistent").output().map(common::ran).unwrap();
     // A fresh commit is read without git; what steps need is said by name.
     ran.exits(1).shows("The shell 'sh' is not on the PATH");
-    repo.git(&["gc", "-q"]);
-    let ran = repo.command(&["run"]).env("PATH", "/nonexistent").output().map(common::ran).unwrap();
+    let ran = repo
+        .command(&["run", "--ref", "main"])
+        .env("PATH", "/nonexistent")
+        .output()
+        .map(common::ran)
+        .unwrap();
     ran.exits(2).shows("install git");
 }
 

@@ -107,7 +107,7 @@ fn head_of(
         ],
     };
     let asked: Vec<&str> = revisions.iter().map(String::as_str).collect();
-    let mut found = match repo.head_if_loose().filter(|_| wanted.is_none()) {
+    let mut found = match repo.head_without_git().filter(|_| wanted.is_none()) {
         Some(head) => vec![Some(head)],
         None => repo.commits(&asked)?,
     };

@@ -122,8 +122,14 @@ impl Journal {
         }
         if version < SCHEMA {
             connection.pragma_update(None, "journal_mode", "WAL")?;
-            connection.execute_batch(include_str!("journal.sql"))?;
-            connection.pragma_update(None, "user_version", SCHEMA)?;
+            // Another process may be making it at this moment: asked again under the lock.
+            connection.execute_batch("BEGIN IMMEDIATE")?;
+            let version: i64 = connection.pragma_query_value(None, "user_version", |r| r.get(0))?;
+            if version < SCHEMA {
+                connection.execute_batch(include_str!("journal.sql"))?;
+                connection.pragma_update(None, "user_version", SCHEMA)?;
+            }
+            connection.execute_batch("COMMIT")?;
         }
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         // A checkpoint at every end would cost each small run several waits for the disk, a long

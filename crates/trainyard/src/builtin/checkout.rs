@@ -106,14 +106,12 @@ pub fn run(facts: &JobFacts) -> Result<()> {
 /// A path that stays in the workspace.
 fn inside(workspace: &Path, path: &str) -> Result<PathBuf> {
     let mut out = workspace.to_owned();
-    for part in Path::new(path).components() {
+    let given = Path::new(path);
+    for part in given.strip_prefix(workspace).unwrap_or(given).components() {
         match part {
             Component::Normal(name) => out.push(name),
             Component::CurDir => {}
-            _ if Path::new(path).starts_with(workspace) => {
-                return Ok(PathBuf::from(path));
-            }
-            _ => {
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
                 return Err(Error::new(format!(
                     "Repository path '{path}' is not under '{}'",
                     workspace.display()

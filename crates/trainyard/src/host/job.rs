@@ -19,7 +19,7 @@ use trainyard_job::{
 use trainyard_model::Outcome;
 
 use super::environment::{get, set, which};
-use super::process::{Running, kill_leftovers, start};
+use super::process::{Running, bury_orphans, kill_leftovers, start};
 use super::reader::{OutputReader, Sink};
 use super::workspace::Workspace;
 
@@ -536,6 +536,9 @@ impl Runner {
             })
             .map(|(id, _)| *id)
             .collect();
+        if !done.is_empty() {
+            bury_orphans();
+        }
         for id in done {
             self.read(id, machine);
             let Some(mut live) = self.live.remove(&id) else { continue };

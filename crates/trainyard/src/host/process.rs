@@ -150,6 +150,25 @@ pub fn adopt_orphans() {
     let _ = rustix::process::set_child_subreaper(Pid::from_raw(1));
 }
 
+/// Collects orphans that have ended: they came to this process as their last relative. Leaders of
+/// sessions of their own that it started itself are left to those who wait for them.
+pub fn bury_orphans() {
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let path = format!("/proc/self/task/{own}/children");
+    let Ok(text) = std::fs::read_to_string(path) else { return };
+    for pid in text.split_whitespace().filter_map(|p| p.parse::<i32>().ok()) {
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
+        let Some((_, fields)) = stat.rsplit_once(')') else { continue };
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        let session = fields.get(3).and_then(|f| f.parse::<i32>().ok());
+        let is_orphan = session.is_some_and(|s| s != pid);
+        if fields.first() == Some(&"Z") && is_orphan {
+            let pid = Pid::from_raw(pid);
+            let _ = rustix::process::waitpid(pid, rustix::process::WaitOptions::NOHANG);
+        }
+    }
+}
+
 /// Kills what a job left behind: adopted processes that carry its tracking id.
 pub fn kill_leftovers(tracking: &str) {
     let own = rustix::process::getpid().as_raw_nonzero().get();

@@ -70,7 +70,8 @@ pub struct World<'a> {
 enum Message {
     Happened(usize, InstanceId, Happening),
     Ended(usize, InstanceId, u32, JobEnd),
-    Locked(Ticket, std::io::Result<File>),
+    /// The lock of a group, by the ticket that asked for it.
+    Locked(Ticket, Group, std::io::Result<File>),
     Interrupted,
 }
 
@@ -92,7 +93,8 @@ struct Run {
     semantics: WorkflowSemantics,
     state: RunState,
     github: Value,
-    performed: BTreeSet<EffectKey>,
+    /// What was performed, as it was: a timer may get another time under the same key.
+    performed: BTreeMap<EffectKey, Effect>,
     sequence: usize,
     jobs: BTreeMap<InstanceId, LiveJob>,
     names: BTreeMap<InstanceId, String>,
@@ -128,10 +130,15 @@ pub fn drive(
         has_bash: which("bash", &std::env::var("PATH").unwrap_or_default()).is_some(),
         shims: None,
         event_text: payload_text(world.event),
+        unsettled: BTreeSet::new(),
         ending: Vec::new(),
     };
-    driver.begin(planned)?;
-    driver.work(&receiver)?;
+    let worked = driver.begin(planned).and_then(|()| driver.work(&receiver));
+    if worked.is_err() {
+        driver.stop_all();
+    }
+    driver.join_all();
+    worked?;
     let failed =
         driver.runs.iter().any(|r| !matches!(r.row.status.as_str(), "success" | "skipped"));
     Ok(match (driver.interrupts > 0, failed) {
@@ -189,6 +196,8 @@ struct Driver<'a, 'w> {
     /// The folder of shims for pip, once looked for.
     shims: Option<Option<PathBuf>>,
     event_text: String,
+    /// Runs that were told something and not yet looked at.
+    unsettled: BTreeSet<usize>,
     /// Threads of jobs that are over and clear their folders.
     ending: Vec<std::thread::JoinHandle<()>>,
 }
@@ -234,7 +243,7 @@ impl Driver<'_, '_> {
                 semantics,
                 state,
                 github,
-                performed: BTreeSet::new(),
+                performed: BTreeMap::new(),
                 sequence: 0,
                 jobs: BTreeMap::new(),
                 names: BTreeMap::new(),
@@ -243,10 +252,8 @@ impl Driver<'_, '_> {
             });
             self.record(index, at, &records)?;
         }
-        for index in 0..self.runs.len() {
-            self.settle_down(index)?;
-        }
-        Ok(())
+        self.unsettled.extend(0..self.runs.len());
+        self.settle_down()
     }
 
     fn github(&self, row: &RunRow, plan: &Planned) -> Value {
@@ -376,34 +383,47 @@ impl Driver<'_, '_> {
         let Ok(records) = decide(&mut run.state, command, at, &run.semantics) else {
             return Ok(false);
         };
+        self.unsettled.insert(index);
         self.record(index, at, &records)?;
         Ok(true)
     }
 
-    /// Performs what a run wants until it wants nothing new.
-    fn settle_down(&mut self, index: usize) -> Result<()> {
+    /// Performs what the runs want until none wants anything new, and closes those that are over.
+    fn settle_down(&mut self) -> Result<()> {
         loop {
-            let run = &self.runs[index];
-            let wanted: Vec<(EffectKey, Effect)> =
-                outstanding(&run.state).map(|(k, e)| (*k, e.clone())).collect();
-            let keys: BTreeSet<EffectKey> = wanted.iter().map(|(k, _)| *k).collect();
-            let gone: Vec<EffectKey> = run.performed.difference(&keys).copied().collect();
-            let new: Vec<(EffectKey, Effect)> =
-                wanted.into_iter().filter(|(k, _)| !run.performed.contains(k)).collect();
-            if gone.is_empty() && new.is_empty() {
+            while let Some(index) = self.unsettled.pop_first() {
+                self.perform_all(index)?;
+            }
+            self.fill()?;
+            if self.unsettled.is_empty() {
                 break;
             }
-            for key in gone {
-                self.runs[index].performed.remove(&key);
+        }
+        for index in 0..self.runs.len() {
+            self.conclude(index)?;
+        }
+        Ok(())
+    }
+
+    fn perform_all(&mut self, index: usize) -> Result<()> {
+        let run = &self.runs[index];
+        let wanted: BTreeMap<EffectKey, Effect> =
+            outstanding(&run.state).map(|(k, e)| (*k, e.clone())).collect();
+        let gone: Vec<EffectKey> =
+            run.performed.keys().filter(|k| !wanted.contains_key(k)).copied().collect();
+        let new: Vec<(EffectKey, Effect)> =
+            wanted.into_iter().filter(|(k, e)| run.performed.get(k) != Some(e)).collect();
+        for key in gone {
+            self.runs[index].performed.remove(&key);
+            self.withdraw(index, key)?;
+        }
+        for (key, effect) in new {
+            if self.runs[index].performed.insert(key, effect.clone()).is_some() {
                 self.withdraw(index, key)?;
             }
-            for (key, effect) in new {
-                self.runs[index].performed.insert(key);
-                self.perform(index, key, effect)?;
-            }
+            self.perform(index, key, effect)?;
         }
-        self.fill()?;
-        self.conclude(index)
+        Ok(())
     }
 
     fn withdraw(&mut self, index: usize, key: EffectKey) -> Result<()> {
@@ -469,9 +489,6 @@ impl Driver<'_, '_> {
                 group.name
             ));
             self.tell(run, &Command::GroupRefused { node, reason })?;
-            if run != index {
-                self.settle_down(run)?;
-            }
         }
         match answer {
             groups::Answer::Wait => {}
@@ -482,17 +499,14 @@ impl Driver<'_, '_> {
                     strength: Strength::Polite,
                 };
                 self.tell(run, &cancel)?;
-                if run != index {
-                    self.settle_down(run)?;
-                }
             }
             groups::Answer::Lock(path) => {
                 // Another process may hold it: waiting for it is a thread's business.
                 let cancel = group.cancel_in_progress;
-                let sender = self.sender.clone();
+                let (sender, group) = (self.sender.clone(), group.clone());
                 std::thread::spawn(move || {
                     let lock = groups::lock(&path, cancel);
-                    let _ = sender.send(Message::Locked(ticket, lock));
+                    let _ = sender.send(Message::Locked(ticket, group, lock));
                 });
             }
         }
@@ -513,7 +527,7 @@ impl Driver<'_, '_> {
 
     fn granted(&mut self, (index, node, place): Ticket) -> Result<()> {
         self.tell(index, &Command::GroupGranted { node, index: place })?;
-        self.settle_down(index)
+        Ok(())
     }
 
     /// Whether this machine serves a label.
@@ -711,35 +725,56 @@ impl Driver<'_, '_> {
 
     /// Works until all runs are over.
     fn work(&mut self, receiver: &Receiver<Message>) -> Result<()> {
+        let mut dirty_since: Option<Instant> = None;
         while self.runs.iter().any(|r| !r.over) {
-            let due = self.timers.keys().next().map(|(at, ..)| *at);
-            let mut wait = due.map(|at| {
+            // What is written shares a commit with what follows soon.
+            if dirty_since.is_some_and(|at| at.elapsed() >= COMMIT_AFTER) {
+                self.journal.commit()?;
+            }
+            if !self.journal.is_dirty() {
+                dirty_since = None;
+            } else if dirty_since.is_none() {
+                dirty_since = Some(Instant::now());
+            }
+            self.ring()?;
+            self.settle_down()?;
+            if self.runs.iter().all(|r| r.over) {
+                break;
+            }
+            let due = self.timers.keys().next().map(|(at, ..)| {
                 let millis = at.0.saturating_sub(now().0);
                 Duration::from_millis(u64::try_from(millis).unwrap_or(0))
             });
-            // What is written shares a commit with what follows soon.
-            if self.journal.is_dirty() {
-                wait = Some(wait.map_or(COMMIT_AFTER, |w| w.min(COMMIT_AFTER)));
-            }
-            let message = match wait {
+            let commit = dirty_since.map(|at| COMMIT_AFTER.saturating_sub(at.elapsed()));
+            let message = match due.into_iter().chain(commit).min() {
                 Some(wait) => receiver.recv_timeout(wait),
                 None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match message {
                 Ok(message) => self.take(message)?,
-                Err(RecvTimeoutError::Timeout) => {
-                    self.journal.commit()?;
-                    self.ring()?;
-                }
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        self.journal.commit()?;
-        for thread in self.ending.drain(..) {
+        self.journal.commit()
+    }
+
+    /// Tells every job to stop at once.
+    fn stop_all(&self) {
+        for live in self.runs.iter().flat_map(|r| r.jobs.values()) {
+            let _ = live.orders.send(Order::Stop { force: true });
+            let _ = rustix::io::write(&live.wake, b"!");
+        }
+    }
+
+    /// Waits for the threads of all jobs: their processes and folders are gone then.
+    fn join_all(&mut self) {
+        let live = self.runs.iter_mut().flat_map(|r| std::mem::take(&mut r.jobs).into_values());
+        let threads: Vec<_> = live.map(|l| l.thread).chain(self.ending.drain(..)).collect();
+        for thread in threads {
             // A thread that panicked has said so; there is nothing to add.
             let _ = thread.join();
         }
-        Ok(())
     }
 
     fn ring(&mut self) -> Result<()> {
@@ -750,7 +785,13 @@ impl Driver<'_, '_> {
             }
             self.timers.remove(&(due, index, node, epoch));
             self.tell(index, &Command::Timer { node, epoch })?;
-            self.settle_down(index)?;
+            let run = &self.runs[index];
+            if let (Some(_), Some(live)) = (run.state.instance(node).settled(), run.jobs.get(&node))
+            {
+                // The engine has given it up; its processes must not live on.
+                let _ = live.orders.send(Order::Stop { force: true });
+                let _ = rustix::io::write(&live.wake, b"!");
+            }
         }
         Ok(())
     }
@@ -759,27 +800,18 @@ impl Driver<'_, '_> {
         match message {
             Message::Happened(index, node, happening) => self.happened(index, node, happening),
             Message::Ended(index, node, epoch, end) => self.ended(index, node, epoch, end),
-            Message::Locked(ticket, Ok(lock)) => {
-                let (index, node, place) = ticket;
-                let state = &self.runs[index].state;
-                let group = state
-                    .instance(node)
-                    .resolved
-                    .as_ref()
-                    .and_then(|r| r.groups.get(place as usize))
-                    .cloned();
-                if let Some(group) = group
-                    && self.groups.holder(&self.world.event.repository, &group) == Some(ticket)
-                {
-                    self.groups.keep(&self.world.event.repository, &group, lock);
-                    self.granted(ticket)?;
+            Message::Locked(_, group, Ok(lock)) => {
+                // Whoever is first by now; nobody, if all have given up meanwhile.
+                let repository = self.world.event.repository.clone();
+                match self.groups.locked(&repository, &group, lock) {
+                    Some(holder) => self.granted(holder),
+                    None => Ok(()),
                 }
-                Ok(())
             }
-            Message::Locked((index, node, _), Err(error)) => {
+            Message::Locked((index, node, _), _, Err(error)) => {
                 let reason = Reason::new(format!("its concurrency group cannot be had: {error}"));
                 self.tell(index, &Command::GroupRefused { node, reason })?;
-                self.settle_down(index)
+                Ok(())
             }
             Message::Interrupted => {
                 self.interrupts += 1;
@@ -792,7 +824,10 @@ impl Driver<'_, '_> {
                     let cancel =
                         Command::Cancel { target: InstanceId::ROOT, cause: Cause::User, strength };
                     self.tell(index, &cancel)?;
-                    self.settle_down(index)?;
+                }
+                if self.interrupts > 1 {
+                    // Whatever the engine says: a job that was given up may still be stopping.
+                    self.stop_all();
                 }
                 Ok(())
             }
@@ -835,6 +870,10 @@ impl Driver<'_, '_> {
                     pieces,
                 };
                 self.journal.add_step(id, &row)?;
+                if self.ui.copies_logs() {
+                    // A slow reader of our output must not hold up others who write history.
+                    self.journal.commit()?;
+                }
                 self.ui.show(&Show::StepEnded {
                     run: id,
                     job: &live.name,
@@ -900,7 +939,8 @@ impl Driver<'_, '_> {
             debug_assert_eq!(live.epoch, epoch, "a job has one lease here");
             self.ending.push(live.thread);
         }
-        self.settle_down(index)
+        self.unsettled.insert(index);
+        Ok(())
     }
 
     fn conclude(&mut self, index: usize) -> Result<()> {

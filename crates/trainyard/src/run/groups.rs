@@ -25,6 +25,8 @@ struct State {
     holder: Option<Ticket>,
     waiting: VecDeque<Ticket>,
     lock: Option<File>,
+    /// Whether a thread waits for the lock file.
+    locking: bool,
 }
 
 /// What became of a request.
@@ -65,6 +67,11 @@ impl Groups {
         let state = self.states.entry(key).or_default();
         if state.holder.is_none() {
             state.holder = Some(ticket);
+            if state.locking {
+                // The lock is on its way, and is this one's when it comes.
+                return (Vec::new(), Answer::Wait);
+            }
+            state.locking = true;
             return (Vec::new(), Answer::Lock(path));
         }
         let mut evicted = Vec::new();
@@ -87,11 +94,14 @@ impl Groups {
         self.states.get(&Self::key(repository, group)).and_then(|s| s.holder)
     }
 
-    /// Keeps the lock of a group that is held.
-    pub fn keep(&mut self, repository: &str, group: &Group, lock: File) {
-        if let Some(state) = self.states.get_mut(&Self::key(repository, group)) {
+    /// Takes the lock of a group; who holds the group now. Nobody may be left to want it.
+    pub fn locked(&mut self, repository: &str, group: &Group, lock: File) -> Option<Ticket> {
+        let state = self.states.get_mut(&Self::key(repository, group))?;
+        state.locking = false;
+        if state.holder.is_some() {
             state.lock = Some(lock);
         }
+        state.holder
     }
 
     /// Gives back whatever a ticket holds or waits for; the one that is next, if it held it.
@@ -102,6 +112,8 @@ impl Groups {
             if state.holder == Some(ticket) {
                 state.holder = state.waiting.pop_front();
                 match state.holder {
+                    // Its lock is still on its way; the group is granted when it comes.
+                    Some(_) if state.locking => {}
                     // The lock stays with this process.
                     Some(successor) => next.push(successor),
                     None => state.lock = None,
@@ -124,7 +136,9 @@ pub fn lock(path: &Path, cancel: bool) -> std::io::Result<File> {
         if cancel {
             let mut text = String::new();
             file.read_to_string(&mut text)?;
-            let holder = text.trim().parse().ok().and_then(rustix::process::Pid::from_raw);
+            let own = i32::try_from(std::process::id()).unwrap_or(0);
+            let holder = text.trim().parse().ok().filter(|pid| *pid != own);
+            let holder = holder.and_then(rustix::process::Pid::from_raw);
             if let Some(holder) = holder {
                 // It may be gone already; then the lock is free at once.
                 let _ = rustix::process::kill_process(holder, rustix::process::Signal::INT);

@@ -150,6 +150,11 @@ impl Ui {
         Ui { output, out: Box::new(io::BufWriter::with_capacity(64 * 1024, stdout)), color }
     }
 
+    /// Whether the logs of steps are written to the output.
+    pub fn copies_logs(&self) -> bool {
+        matches!(self.output, Output::Plain | Output::Github)
+    }
+
     /// Shows one event. A reader that has gone away is no fault of the run.
     pub fn show(&mut self, event: &Event<'_>) {
         let shown = match self.output {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use trainyard_model::{JobResult, Outcome, Timestamp, Value, result_of};
-use trainyard_plan::{FanOut, NeedView, Plan, Reason, Semantics, Verdict, View};
+use trainyard_plan::{FanOut, NeedView, Plan, Reason, Semantics, Tally, Verdict, View};
 
 use crate::apply::{apply, output_size};
 use crate::limits::{MAX_INSTANCES, MAX_OUTPUT_BYTES, MAX_RUN_OUTPUT_BYTES};
@@ -353,7 +353,8 @@ impl Decider<'_> {
                     Err(reason) => self.fail(id, reason),
                     Ok(FanOut::One) => self.todo.push_back(Todo::Enter(id)),
                     Ok(FanOut::Cells { cells, .. }) if cells.is_empty() => {
-                        self.fail(id, Reason::new("it became no instance at all"));
+                        let reason = Reason::new("no leg of its matrix was asked for");
+                        self.settle(id, Outcome::Skipped, reason, By::Gate, Value::Null);
                     }
                     Ok(FanOut::Cells { cells, .. })
                         if self.run.instances.len() + cells.len() > MAX_INSTANCES =>
@@ -465,7 +466,10 @@ impl Decider<'_> {
             self.settle_as(id, outcome_of(result), result, Reason::default(), By::Nodes, outputs);
             return;
         }
-        let result = self.semantics.conclude(&tally);
+        // What fail-fast or a group of one node cut short is that node's affair alone.
+        let cancelled = self.run.instance(id).cancel.is_some_and(|c| c.cause != Cause::FailFast);
+        let cut_short = if cancelled { tally.cut_short } else { 0 };
+        let result = self.semantics.conclude(&Tally { cut_short, ..tally });
         let views: Vec<NeedView<'_>> =
             counters.children.iter().filter_map(|c| self.run.view_of(*c)).collect();
         let outputs = self.ask(id, false, &views, |s, v| s.outputs(v));

@@ -189,6 +189,12 @@ impl Repository {
         Ok(files)
     }
 
+    /// Where two commits parted; none if one of them is not here or they have nothing in common.
+    pub fn merge_base(&self, one: &str, other: &str) -> Option<String> {
+        let out = self.git(&["merge-base", one, other]).ok()?;
+        Some(String::from_utf8_lossy(&out).trim().to_owned()).filter(|sha| !sha.is_empty())
+    }
+
     /// Files changed and not committed, untracked ones included.
     pub fn uncommitted(&self) -> Result<Vec<String>> {
         let out =

@@ -200,7 +200,29 @@ jobs:
       - {id: long, background: true, run: exec sleep 60}
       - cancel: long
       - run: echo long=${{ steps.long.outcome }}
-" shows ["before=", "after=1", "w=failure two=failure", "pq", "long=cancelled"] hides ["before=1"];
+" shows ["before=", "after=1", "w=failure two=failure", "pq", "long=cancelled"] hides ["before=1"] exit 1;
+    ["background", "cancel", "continue-on-error"] "
+on: push
+jobs:
+  failed:
+    runs-on: ubuntu-latest
+    steps:
+      - {id: f, background: true, run: 'touch done; exit 3'}
+      - run: while [ ! -e done ]; do sleep 0.01; done; sleep 0.1
+      - cancel: f
+      - run: echo goes on
+  text:
+    runs-on: ubuntu-latest
+    steps: [{run: exit 1, continue-on-error: '${{ format(''false'') }}'}, {run: echo never}]
+  broken:
+    runs-on: ubuntu-latest
+    steps: [{if: 'fromJSON(''{'')', continue-on-error: true, run: echo never}, {run: echo never}]
+" shows ["goes on", "failed: failure", "text: failure", "broken: failure"] hides ["never\n"] exit 1;
+    ["timeout-minutes", "group", "runs-on"] "
+on: push
+jobs:
+  elsewhere: {runs-on: {group: gpu-fleet}, steps: [{run: echo never}]}
+" shows ["elsewhere: not run"] hides ["never\n"];
     ["push", "branches", "branches-ignore", "tags", "tags-ignore", "paths", "paths-ignore"] "
 on: {push: {branches: ['m*', '!main'], paths-ignore: ['*.md']}}
 jobs: {a: {runs-on: ubuntu-latest, steps: [{run: echo}]}}

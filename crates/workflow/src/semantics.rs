@@ -371,16 +371,14 @@ impl Semantics for WorkflowSemantics {
                 )));
             }
         };
-        let mut rows = matrix::expand(matrix).map_err(|e| Reason::new(e.message))?;
-        rows.retain(|row| self.leg_wanted(&row.values));
-        if rows.is_empty() {
-            return Err(Reason::new("no leg of the matrix has the values that were asked for"));
-        }
+        let rows = matrix::expand(matrix).map_err(|e| Reason::new(e.message))?;
+        // A leg keeps its number, whichever others are left out.
         let total = rows.len();
         let parallel = max_parallel.map_or(total, |n| n as usize);
         let cells = rows
             .into_iter()
             .enumerate()
+            .filter(|(_, row)| self.leg_wanted(&row.values))
             .map(|(i, row)| Cell {
                 values: row.values,
                 strategy: strategy_context(fail_fast, i, total, parallel),
@@ -436,7 +434,10 @@ impl Semantics for WorkflowSemantics {
             JobKind::Call(_) => {
                 let called = definition.callee.map(|c| &self.files[c].workflow);
                 if let Some(concurrency) = called.and_then(|w| w.concurrency.as_ref()) {
-                    resolved.groups.push(self.group(concurrency, &contexts)?);
+                    // It is the called workflow's own, and sees its inputs.
+                    let inputs = self.bind(view)?;
+                    let inner = View { inputs: &inputs, needs: &[], cell: None, ..view.clone() };
+                    resolved.groups.push(self.group(concurrency, &self.contexts(&inner))?);
                 }
             }
             JobKind::Steps(steps) => {
@@ -487,6 +488,7 @@ impl Semantics for WorkflowSemantics {
 
     fn conclude(&self, tally: &Tally) -> JobResult {
         match tally {
+            t if t.cut_short > 0 => JobResult::Cancelled,
             t if t.failure > 0 => JobResult::Failure,
             t if t.cancelled > 0 => JobResult::Cancelled,
             t if t.success == 0 && t.skipped > 0 => JobResult::Skipped,

@@ -11,9 +11,12 @@ pub(crate) fn read(c: &mut Converter<'_, '_>, steps: &Template) -> Vec<StepSpec>
     let TemplateKind::Sequence(items) = &steps.kind else { return Vec::new() };
     let mut ids = Ids::default();
     let mut out = Vec::new();
+    let mut groups = Vec::new();
     for item in items {
         if let Some(group) = item.get("parallel") {
+            let from = out.len();
             parallel(c, group, item, &mut ids, &mut out);
+            groups.push((from, out.len()));
         } else if let Some(step) = one(c, item, &mut ids) {
             out.push(step);
         }
@@ -24,21 +27,14 @@ pub(crate) fn read(c: &mut Converter<'_, '_>, steps: &Template) -> Vec<StepSpec>
         }
     }
     // A group waits for its members by the ids that they have only now.
-    for i in 0..out.len() {
-        if let StepKind::Wait(targets) = &out[i].kind
-            && let Some(count) = targets.first().and_then(|t| t.strip_prefix(PENDING))
-        {
-            let count: usize = count.parse().unwrap_or(0);
-            let members = out[i - count..i].iter().map(|s| s.id.clone()).collect();
-            out[i].kind = StepKind::Wait(members);
+    for (from, to) in groups {
+        if let [members @ .., wait] = &mut out[from..to] {
+            wait.kind = StepKind::Wait(members.iter().map(|s| s.id.clone()).collect());
         }
     }
     check_targets(c, &out);
     out
 }
-
-/// Marks the wait of a group until its members have ids; no author can write it as an id.
-const PENDING: &str = "\0members:";
 
 fn parallel(
     c: &mut Converter<'_, '_>,
@@ -48,7 +44,6 @@ fn parallel(
     out: &mut Vec<StepSpec>,
 ) {
     let TemplateKind::Sequence(members) = &group.kind else { return };
-    let mut count = 0;
     for member in members {
         let control = ["wait", "wait-all", "cancel", "parallel"]
             .into_iter()
@@ -65,7 +60,6 @@ fn parallel(
         if let Some(mut step) = one(c, member, ids) {
             step.background = true;
             out.push(step);
-            count += 1;
         }
     }
     let scope = c.step_scope.clone();
@@ -78,7 +72,7 @@ fn parallel(
         continue_on_error: None,
         timeout_minutes: None,
         background: false,
-        kind: StepKind::Wait(vec![format!("{PENDING}{count}")]),
+        kind: StepKind::Wait(Vec::new()),
     });
 }
 

@@ -13,11 +13,19 @@ pub(super) struct StepEnvironment<'a> {
     strand: usize,
     /// Whether the step's own `env` counts (not while it is being evaluated).
     with_step_env: bool,
+    /// Whether a running step of a composite is asked again because the job was cancelled: only
+    /// then does the job's status reach into the action (`CompositeActionHandler.cs`).
+    cancelling: bool,
 }
 
 impl JobMachine {
     pub(super) fn environment(&self, strand: usize, with_step_env: bool) -> StepEnvironment<'_> {
-        StepEnvironment { machine: self, strand, with_step_env }
+        StepEnvironment { machine: self, strand, with_step_env, cancelling: false }
+    }
+
+    /// As [`Self::environment`], for the condition of a running step that a cancel asks again.
+    pub(super) fn cancelling_environment(&self, strand: usize) -> StepEnvironment<'_> {
+        StepEnvironment { machine: self, strand, with_step_env: true, cancelling: true }
     }
 
     /// The variables of the `env` context at the innermost frame.
@@ -72,7 +80,7 @@ impl StepEnvironment<'_> {
 
     fn status(&self) -> Status {
         match self.frame() {
-            Some(frame) if frame.composite.is_some() && !self.machine.cancelled => frame.status,
+            Some(frame) if frame.composite.is_some() && !self.cancelling => frame.status,
             _ => self.machine.job_status(),
         }
     }

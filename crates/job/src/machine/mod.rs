@@ -192,8 +192,15 @@ pub enum Action {
     Spawn(ProcessId, usize, Box<Process>),
     /// Stop a process.
     Stop(ProcessId, StopKind),
-    /// Tell [`Input::TimeLimit`] after that many milliseconds.
-    TimeLimit(ProcessId, i64),
+    /// Tell [`Input::TimeLimit`] for a process, unless a shorter limit holds.
+    TimeLimit {
+        /// The process.
+        process: ProcessId,
+        /// The process with whose start the time began: itself, or the first of its composite.
+        since: ProcessId,
+        /// Milliseconds.
+        millis: i64,
+    },
     /// Answer a need.
     Ask(StepNeed),
     /// Hide a value from here on.
@@ -330,6 +337,10 @@ struct CompositeFrame {
     env: Vec<(String, String)>,
     /// `github.action` while it runs.
     action: String,
+    /// Milliseconds for all of its processes together, of the step that calls it.
+    limit: Option<i64>,
+    /// The process with which that time began.
+    first: Option<ProcessId>,
 }
 
 /// The step that a frame is at.
@@ -345,8 +356,10 @@ struct Current {
     stopped: Option<Outcome>,
     /// The token that ends `stop-commands`.
     stop_token: Option<String>,
-    /// Whether it runs a composite in the frame above.
-    nested: bool,
+    /// The need whose answer it waits for.
+    asked: Option<StepNeed>,
+    /// Whether `continue-on-error` does not count: its `if` or `env` could not be evaluated.
+    unforgivable: bool,
     waiting: bool,
     annotations: [u32; 3],
     echo: bool,
@@ -453,8 +466,8 @@ impl JobMachine {
                 }
                 Err(error) => {
                     let message = self.message_of(&error);
-                    let remark =
-                        Annotation::bare(AnnotationLevel::Error, format!("env: {message}"));
+                    let message = self.masker.mask(&format!("env: {message}"));
+                    let remark = Annotation::bare(AnnotationLevel::Error, message);
                     self.actions.push(Action::Annotate(0, remark));
                     self.finish(Outcome::Failure);
                     return;
@@ -474,12 +487,13 @@ impl JobMachine {
         let Some(frame) = self.strands.get_mut(&id).and_then(|s| s.frames.last_mut()) else {
             return;
         };
-        let waits = frame.current.as_ref().is_some_and(|c| c.process.is_none() && !c.nested)
-            && !frame.answers.contains_key(need);
-        if waits {
-            frame.answers.insert(need.clone(), answer.clone());
-            self.advance(id);
-        }
+        let Some(current) = frame.current.as_mut().filter(|c| c.asked.as_ref() == Some(need))
+        else {
+            return;
+        };
+        current.asked = None;
+        frame.answers.insert(need.clone(), answer.clone());
+        self.advance(id);
     }
 
     fn finish(&mut self, mut outcome: Outcome) {
@@ -497,19 +511,30 @@ impl JobMachine {
                         let remark = Annotation::bare(AnnotationLevel::Warning, message);
                         self.actions.push(Action::Annotate(self.last_step(), remark));
                     }
+                    // An empty output is as good as none (`JobExtension.cs`).
+                    Ok(text) if text.is_empty() => {}
                     Ok(text) => outputs.push((name.to_owned(), text)),
                     Err(error) => {
                         let message = format!("output '{name}': {}", self.message_of(&error));
+                        let message = self.masker.mask(&message);
                         let (level, step) = (AnnotationLevel::Error, self.last_step());
                         self.actions.push(Action::Annotate(step, Annotation::bare(level, message)));
-                        outcome = Outcome::Failure;
+                        if outcome == Outcome::Success {
+                            outcome = Outcome::Failure;
+                        }
                     }
                 }
             }
         }
         let url = self.spec.environment_url.clone();
-        let environment_url =
+        let mut environment_url =
             url.and_then(|t| t.evaluate_text(&self.environment(MAIN, false)).ok());
+        if environment_url.as_ref().is_some_and(|url| self.masker.finds(url)) {
+            environment_url = None;
+            let message = "Skip setting environment url as environment may contain secret.";
+            let remark = Annotation::bare(AnnotationLevel::Warning, message);
+            self.actions.push(Action::Annotate(self.last_step(), remark));
+        }
         self.actions.push(Action::Finished { outcome, outputs, environment_url });
     }
 
@@ -534,6 +559,9 @@ impl JobMachine {
         }
         self.cancelled = true;
         self.forced |= force;
+        for id in std::mem::take(&mut self.queued) {
+            self.end_queued(id);
+        }
         let ids: Vec<usize> = self.strands.keys().copied().collect();
         for id in ids {
             let goes_on = !force && id == MAIN && self.condition_holds(id);
@@ -544,6 +572,9 @@ impl JobMachine {
         }
         // A strand that waits for others is not held by a process: its wait ends here.
         self.interrupt_wait();
+        if self.draining {
+            self.drain();
+        }
     }
 
     /// Tells the process of a strand to stop.

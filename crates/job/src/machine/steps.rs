@@ -62,6 +62,17 @@ enum Hold {
     Asked,
     /// It fails with this message.
     Failed(String),
+    /// It fails, and `continue-on-error` does not count (`StepsRunner.cs`: the `if` or `env`).
+    Broken(String),
+}
+
+impl Hold {
+    fn broken(self) -> Self {
+        match self {
+            Hold::Failed(message) => Hold::Broken(message),
+            other => other,
+        }
+    }
 }
 
 /// The name under which a step shows before its expressions are evaluated.
@@ -112,8 +123,14 @@ impl JobMachine {
             match self.begin_step(id) {
                 Ok(true) => {}
                 Ok(false) | Err(Hold::Asked) => return,
-                Err(Hold::Failed(message)) => {
+                Err(hold @ (Hold::Failed(_) | Hold::Broken(_))) => {
                     let top = self.top_step(id);
+                    let (message, broken) = match hold {
+                        Hold::Broken(message) => (message, true),
+                        Hold::Failed(message) => (message, false),
+                        Hold::Asked => return,
+                    };
+                    self.current_mut(id, |c| c.unforgivable = broken);
                     self.actions.push(Action::Log(top, format!("##[error]{message}")));
                     self.fail_annotation(top, &message);
                     self.end_step(id, Outcome::Failure, Some(message));
@@ -145,14 +162,19 @@ impl JobMachine {
 
     fn text(&mut self, id: usize, template: &Template) -> Result<String, Hold> {
         let result = template.evaluate_text(&self.environment(id, true));
-        result.map_err(|e| self.hold(e))
+        result.map_err(|e| self.hold(id, e))
     }
 
-    fn hold(&mut self, error: TemplateError) -> Hold {
+    fn ask(&mut self, id: usize, need: StepNeed) -> Hold {
+        self.current_mut(id, |c| c.asked = Some(need.clone()));
+        self.actions.push(Action::Ask(need));
+        Hold::Asked
+    }
+
+    fn hold(&mut self, id: usize, error: TemplateError) -> Hold {
         match error {
             TemplateError::Needs(Need::HashFiles(patterns)) => {
-                self.actions.push(Action::Ask(StepNeed::HashFiles(patterns)));
-                Hold::Asked
+                self.ask(id, StepNeed::HashFiles(patterns))
             }
             error => Hold::Failed(self.message_of(&error)),
         }
@@ -161,18 +183,25 @@ impl JobMachine {
     /// Begins the step that a strand is at. True if it is already over.
     fn begin_step(&mut self, id: usize) -> Result<bool, Hold> {
         let Some(step) = self.step_spec(id) else { return Ok(true) };
+        let in_job = self.strands.get(&id).is_some_and(|s| s.frames.len() == 1);
+        let stopped = self.cancelled || self.strands.get(&id).is_some_and(|s| s.cancelled);
+        if id != MAIN && in_job && stopped {
+            // Cancelled before it had a process that could be told.
+            let reason = "The operation was canceled.".to_owned();
+            self.end_step(id, Outcome::Cancelled, Some(reason));
+            return Ok(true);
+        }
         let control =
             matches!(step.kind, StepKind::Wait(_) | StepKind::WaitAll(_) | StepKind::Cancel(_));
         if let Some(env) = &step.env {
             let pairs = env.evaluate_pairs(&self.environment(id, false));
-            let pairs = pairs.map_err(|e| self.hold(e))?;
+            let pairs = pairs.map_err(|e| self.hold(id, e).broken())?;
             self.current_mut(id, |c| c.env = pairs);
         }
         if !control && !self.evaluate_condition(id, &step)? {
             self.skip_step(id, &step);
             return Ok(true);
         }
-        let in_job = self.strands.get(&id).is_some_and(|s| s.frames.len() == 1);
         if step.background && id == MAIN && in_job {
             self.start_background(&step);
             return Ok(true);
@@ -207,25 +236,26 @@ impl JobMachine {
         let value = evaluate(&step.condition.tree, &self.environment(id, true));
         match value {
             Ok(value) => Ok(value.is_truthy()),
-            Err(EvalError::Needs(need)) => Err(self.hold(TemplateError::Needs(need))),
+            Err(EvalError::Needs(need)) => Err(self.hold(id, TemplateError::Needs(need))),
             Err(EvalError::Failed { message, .. }) => {
                 let place = step.condition.place;
                 let message = self.message_of(&TemplateError::Failed { message, place });
-                Err(Hold::Failed(format!("The condition cannot be evaluated: {message}")))
+                Err(Hold::Broken(format!("The condition cannot be evaluated: {message}")))
             }
         }
     }
 
     /// Whether the step that runs in a strand goes on in spite of a cancel: the condition of the
-    /// job's own step, asked again.
+    /// innermost step, asked again.
     pub(super) fn condition_holds(&self, id: usize) -> bool {
-        let Some(frame) = self.strands.get(&id).and_then(|s| s.frames.first()) else {
+        let Some(frame) = self.strands.get(&id).and_then(|s| s.frames.last()) else {
             return false;
         };
         let Some(step) = frame.current.as_ref().and_then(|c| frame.steps.get(c.index)) else {
             return false;
         };
-        evaluate(&step.condition.tree, &self.environment(id, true)).is_ok_and(|v| v.is_truthy())
+        evaluate(&step.condition.tree, &self.cancelling_environment(id))
+            .is_ok_and(|v| v.is_truthy())
     }
 
     fn skip_step(&mut self, id: usize, step: &StepSpec) {
@@ -233,6 +263,14 @@ impl JobMachine {
         let reason =
             (!self.forced).then(|| format!("its condition is false: {}", step.condition.text));
         let top = self.top_step(id);
+        // Its name is asked for before its condition (`StepsRunner.cs`).
+        let script = match &step.kind {
+            StepKind::Run { script, .. } => {
+                script.evaluate_text(&self.environment(id, true)).ok().map(|s| run_name(&s))
+            }
+            _ => None,
+        };
+        self.began(id, step, in_job, script.unwrap_or_else(|| static_name(step)));
         let Some(frame) = self.strands.get_mut(&id).and_then(|s| s.frames.last_mut()) else {
             return;
         };
@@ -316,7 +354,7 @@ impl JobMachine {
 
     fn time_limit_of(&mut self, id: usize, step: &StepSpec) -> Result<Option<i64>, Hold> {
         let Some(template) = &step.timeout_minutes else { return Ok(None) };
-        let value = template.evaluate(&self.environment(id, true)).map_err(|e| self.hold(e))?;
+        let value = template.evaluate(&self.environment(id, true)).map_err(|e| self.hold(id, e))?;
         match value {
             // Fractions of a minute are cut, as the runner reads an integer.
             #[allow(clippy::cast_possible_truncation)]
@@ -355,8 +393,15 @@ impl JobMachine {
         let top = self.top_step(id);
         let spec = Process { kind, env, path, directory };
         self.actions.push(Action::Spawn(process, top, Box::new(spec)));
-        if let Some(limit) = limit {
-            self.actions.push(Action::TimeLimit(process, limit));
+        if let Some(millis) = limit {
+            self.actions.push(Action::TimeLimit { process, since: process, millis });
+        }
+        let Some(strand) = self.strands.get_mut(&id) else { return };
+        for composite in strand.frames.iter_mut().filter_map(|f| f.composite.as_mut()) {
+            let since = *composite.first.get_or_insert(process);
+            if let Some(millis) = composite.limit {
+                self.actions.push(Action::TimeLimit { process, since, millis });
+            }
         }
     }
 
@@ -407,13 +452,12 @@ impl JobMachine {
         let need = StepNeed::LoadAction(action.to_owned());
         let frame = self.strands.get(&id).and_then(|s| s.frames.last());
         let Some(answer) = frame.and_then(|f| f.answers.get(&need)).cloned() else {
-            self.actions.push(Action::Ask(need));
-            return Err(Hold::Asked);
+            return Err(self.ask(id, need));
         };
         let given = match with {
             Some(template) => {
                 let pairs = template.evaluate_pairs(&self.environment(id, true));
-                pairs.map_err(|e| self.hold(e))?
+                pairs.map_err(|e| self.hold(id, e))?
             }
             None => Vec::new(),
         };
@@ -446,7 +490,7 @@ impl JobMachine {
                 let inputs = self.inputs(id, &spec.inputs, given)?;
                 let top = self.top_step(id);
                 self.uses_header(top, action, &inputs);
-                self.enter_composite(id, step, spec, path, inputs);
+                self.enter_composite(id, step, spec, path, inputs, limit);
                 Ok(true)
             }
         }
@@ -513,6 +557,7 @@ impl JobMachine {
         spec: Arc<CompositeSpec>,
         path: String,
         inputs: Vec<(String, String)>,
+        limit: Option<i64>,
     ) {
         // The caller's own variables go down; what is global comes anyway.
         let frame = self.strands.get(&id).and_then(|s| s.frames.last());
@@ -524,10 +569,16 @@ impl JobMachine {
             put(&mut env, key, value);
         }
         let inputs = Value::object(inputs.into_iter().map(|(k, v)| (k, Value::from(v))));
-        let composite =
-            CompositeFrame { spec: Arc::clone(&spec), inputs, path, env, action: step.id.clone() };
+        let composite = CompositeFrame {
+            spec: Arc::clone(&spec),
+            inputs,
+            path,
+            env,
+            action: step.id.clone(),
+            limit,
+            first: None,
+        };
         let steps: Arc<[StepSpec]> = spec.steps.clone().into();
-        self.current_mut(id, |c| c.nested = true);
         self.strand(id).frames.push(Frame::new(steps, Some(composite)));
     }
 
@@ -551,18 +602,15 @@ impl JobMachine {
             }
         }
         let status = self.strand(id).frames.pop().map_or(Status::Success, |f| f.status);
-        self.current_mut(id, |c| {
-            c.outputs = outputs;
-            c.nested = false;
-        });
+        self.current_mut(id, |c| c.outputs = outputs);
         if let Some(message) = &fault {
             let top = self.top_step(id);
             self.actions.push(Action::Log(top, format!("##[error]{message}")));
         }
         let outcome = match (status, fault.is_some()) {
-            (Status::Failure, _) | (_, true) => Outcome::Failure,
             (Status::Cancelled, _) => Outcome::Cancelled,
-            (Status::Success, _) => Outcome::Success,
+            (Status::Failure, _) | (_, true) => Outcome::Failure,
+            (Status::Success, false) => Outcome::Success,
         };
         self.end_step(id, outcome, fault);
     }
@@ -679,10 +727,28 @@ impl JobMachine {
     /// Ends the step that a strand is at.
     fn end_step(&mut self, id: usize, outcome: Outcome, reason: Option<String>) {
         let Some(step) = self.step_spec(id) else { return };
-        let forgiven = outcome == Outcome::Failure
-            && step.continue_on_error.as_ref().is_some_and(|template| {
-                template.evaluate(&self.environment(id, true)).is_ok_and(|v| v.is_truthy())
-            });
+        let broken = self.strands.get(&id).and_then(|s| s.frames.last());
+        let broken = broken.and_then(|f| f.current.as_ref()).is_some_and(|c| c.unforgivable);
+        let mut forgiven = false;
+        if let Some(template) = step.continue_on_error.as_ref().filter(|_| !broken) {
+            // A boolean or nothing: the text 'false' forgives no more than the text 'true'.
+            match template.evaluate(&self.environment(id, true)) {
+                Ok(Value::Bool(forgive)) => forgiven = forgive && outcome == Outcome::Failure,
+                Ok(other) => {
+                    let top = self.top_step(id);
+                    let line = format!(
+                        "##[error]continue-on-error: a boolean is expected, not '{}'",
+                        other.to_text()
+                    );
+                    self.actions.push(Action::Log(top, line));
+                }
+                Err(error) => {
+                    let (top, message) = (self.top_step(id), self.message_of(&error));
+                    let line = format!("##[error]continue-on-error: {message}");
+                    self.actions.push(Action::Log(top, line));
+                }
+            }
+        }
         let conclusion = if forgiven { Outcome::Success } else { outcome };
         let top = self.top_step(id);
         let Some(strand) = self.strands.get_mut(&id) else { return };
@@ -785,14 +851,21 @@ impl JobMachine {
         self.strand(id).cancelled = true;
         if let Some(at) = self.queued.iter().position(|q| *q == id) {
             self.queued.remove(at);
-            self.strand(id).deferred.ended = Some(Ended {
-                outcome: Outcome::Cancelled,
-                conclusion: Outcome::Cancelled,
-                outputs: Object::new(),
-            });
+            self.end_queued(id);
             return;
         }
         self.stop_strand(id, StopKind::Graceful);
+    }
+
+    /// A background step that never got its turn ends as cancelled.
+    pub(super) fn end_queued(&mut self, id: usize) {
+        let top = self.top_step(id);
+        let outcome = Outcome::Cancelled;
+        self.strand(id).deferred.ended =
+            Some(Ended { outcome, conclusion: outcome, outputs: Object::new() });
+        let reason = Some("it was cancelled before it began".to_owned());
+        let report = StepReport { outcome, conclusion: outcome, reason };
+        self.actions.push(Action::StepEnded(top, report));
     }
 
     /// If the job is at a wait or cancel whose steps have all ended, ends it; true if so.
@@ -820,19 +893,11 @@ impl JobMachine {
             return false;
         }
         let cancels = matches!(step.kind, StepKind::Cancel(_));
-        let failed = self.join(targets);
-        let outcome = match failed {
-            Some(_) if !cancels => Outcome::Failure,
-            _ => Outcome::Success,
-        };
-        if cancels && failed.is_some() {
-            // It had failed before anybody cancelled it, and that counts.
-            if let Some(frame) = self.strand(MAIN).frames.first_mut() {
-                frame.status = Status::Failure;
-            }
-        }
+        // One that had failed before it was cancelled counts when the job ends, not here.
+        let failed = self.join(targets).filter(|_| !cancels);
+        let outcome = if failed.is_some() { Outcome::Failure } else { Outcome::Success };
         let reason = failed.map(|id| format!("the background step '{id}' failed"));
-        if let Some(reason) = reason.as_ref().filter(|_| outcome == Outcome::Failure) {
+        if let Some(reason) = &reason {
             let top = self.top_step(MAIN);
             self.actions.push(Action::Log(top, format!("##[error]{reason}")));
         }
@@ -881,13 +946,17 @@ impl JobMachine {
             .and_then(|f| f.current.as_ref())
             .is_some_and(|c| c.waiting);
         if waiting {
+            // What has ended is seen by the steps that still run.
+            let ended = self.strands.iter().filter(|(_, s)| s.deferred.ended.is_some());
+            let ended = ended.filter(|(_, s)| !s.deferred.joined).map(|(id, _)| *id).collect();
+            self.join(ended);
             self.end_step(MAIN, Outcome::Cancelled, Some("The operation was canceled.".into()));
             self.advance(MAIN);
         }
     }
 
     /// The job's steps are done: what runs in the background is waited for and merged.
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         self.draining = true;
         let background: Vec<usize> = self
             .strands
@@ -899,10 +968,14 @@ impl JobMachine {
             return;
         }
         let unjoined =
-            background.into_iter().filter(|id| !self.strands[id].deferred.joined).collect();
-        if self.join(unjoined).is_some()
-            && let Some(frame) = self.strand(MAIN).frames.first_mut()
-        {
+            background.iter().copied().filter(|id| !self.strands[id].deferred.joined).collect();
+        self.join(unjoined);
+        // Also one that was waited for: `continue-on-error` of the wait forgives the wait alone.
+        let failed = background.iter().any(|id| {
+            let ended = self.strands[id].deferred.ended.as_ref();
+            ended.is_some_and(|e| e.conclusion == Outcome::Failure)
+        });
+        if failed && let Some(frame) = self.strand(MAIN).frames.first_mut() {
             frame.status = Status::Failure;
         }
         let outcome = match self.job_status() {
@@ -925,7 +998,8 @@ impl Current {
             failed: None,
             stopped: None,
             stop_token: None,
-            nested: false,
+            asked: None,
+            unforgivable: false,
             waiting: false,
             annotations: [0; 3],
             echo: false,

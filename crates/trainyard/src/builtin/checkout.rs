@@ -55,6 +55,9 @@ pub fn run(facts: &JobFacts) -> Result<()> {
             println!("::warning::`{name}` is not fetched by the built-in checkout");
         }
     }
+    if !input("sparse-checkout").is_empty() {
+        println!("::warning::`sparse-checkout` is not heeded: everything is checked out");
+    }
     let workspace = PathBuf::from(variable("GITHUB_WORKSPACE")?);
     let target = inside(&workspace, &input("path"))?;
     let user = Repository {
@@ -64,19 +67,22 @@ pub fn run(facts: &JobFacts) -> Result<()> {
     };
     let head = variable("GITHUB_SHA")?;
     let reference = input("ref");
-    let (commit, work_tree) = match reference.as_str() {
-        "" => (head.clone(), facts.work_tree),
+    let (commit, work_tree, branch) = match reference.as_str() {
+        "" => {
+            let full = variable("GITHUB_REF")?;
+            let branch = full.strip_prefix("refs/heads/").map(str::to_owned);
+            (head.clone(), facts.work_tree, branch)
+        }
         name => {
-            let commit = resolve(&user, name)?;
+            let (commit, branch) = resolve(&user, name)?;
             let same = commit == head;
-            (commit, same && facts.work_tree)
+            (commit, same && facts.work_tree, branch)
         }
     };
     fs::create_dir_all(&target).map_err(|e| Error::io("create", &target, &e))?;
     if input("clean") != "false" {
         empty(&target)?;
     }
-    let branch = branch_name(&reference, work_tree)?;
     make_git_dir(facts, &target, &commit, branch.as_deref())?;
     if work_tree {
         let files = user.work_files()?;
@@ -122,37 +128,25 @@ fn inside(workspace: &Path, path: &str) -> Result<PathBuf> {
     Ok(out)
 }
 
-fn resolve(user: &Repository, name: &str) -> Result<String> {
+/// The commit of a `ref`, and the branch if it names one (checkout's `ref-helper.ts`: a branch
+/// before a tag, a commit detached).
+fn resolve(user: &Repository, name: &str) -> Result<(String, Option<String>)> {
+    let branch = name.strip_prefix("refs/heads/").unwrap_or(name);
+    // A local branch says more than what the remote had last.
     let candidates = [
-        format!("refs/remotes/origin/{}", name.trim_start_matches("refs/heads/")),
-        format!("refs/heads/{name}"),
-        format!("refs/tags/{name}"),
-        name.to_owned(),
+        (format!("refs/heads/{branch}"), true),
+        (format!("refs/remotes/origin/{branch}"), true),
+        (format!("refs/tags/{name}"), false),
+        (name.to_owned(), false),
     ];
-    let order: Vec<&str> = candidates.iter().map(String::as_str).collect();
-    user.commits(&order)?
-        .into_iter()
-        // A local branch says more than what the remote had last.
-        .collect::<Vec<_>>()
-        .into_iter()
-        .enumerate()
-        .min_by_key(|(i, c)| (c.is_none(), if *i == 0 { 3 } else { *i }))
-        .and_then(|(_, c)| c)
-        .map(|c| c.sha)
-        .ok_or_else(|| {
-            Error::new(format!("The ref '{name}' is not known in this repository"))
-                .hint("fetch it first: git fetch origin")
-        })
-}
-
-fn branch_name(reference: &str, work_tree: bool) -> Result<Option<String>> {
-    let full = variable("GITHUB_REF")?;
-    let branch = full.strip_prefix("refs/heads/").map(str::to_owned);
-    Ok(match reference {
-        "" => branch,
-        name if work_tree => branch.or_else(|| Some(name.to_owned())),
-        name => name.strip_prefix("refs/heads/").map(str::to_owned),
-    })
+    let order: Vec<&str> = candidates.iter().map(|(name, _)| name.as_str()).collect();
+    let found = user.commits(&order)?;
+    let hit = found.into_iter().zip(&candidates).find_map(|(c, (_, b))| c.map(|c| (c.sha, *b)));
+    let (sha, is_branch) = hit.ok_or_else(|| {
+        Error::new(format!("The ref '{name}' is not known in this repository"))
+            .hint("fetch it first: git fetch origin")
+    })?;
+    Ok((sha, is_branch.then(|| branch.to_owned())))
 }
 
 fn empty(target: &Path) -> Result<()> {
@@ -240,6 +234,12 @@ fn make_git_dir(facts: &JobFacts, target: &Path, commit: &str, branch: Option<&s
             user.git(&["rev-list", "--first-parent", &format!("--max-count={depth}"), commit])?;
         if let Some(last) = String::from_utf8_lossy(&edge).lines().last() {
             write("shallow", format!("{last}\n"))?;
+        }
+        if input("fetch-tags") == "true" {
+            let tags =
+                user.git(&["for-each-ref", "--format=%(objectname) %(refname)", "refs/tags"])?;
+            let tags = String::from_utf8_lossy(&tags).into_owned();
+            write("packed-refs", format!("# pack-refs with: \n{tags}"))?;
         }
         let tag = variable("GITHUB_REF")?;
         if tag.starts_with("refs/tags/") {

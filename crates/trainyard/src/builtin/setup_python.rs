@@ -109,6 +109,19 @@ fn version_in_file(name: &str, text: &str) -> Option<String> {
 
 fn choose<'a>(all: &'a [Interpreter], wanted: &str, prereleases: bool) -> Result<&'a Interpreter> {
     let lower = wanted.to_ascii_lowercase();
+    let architecture = input("architecture");
+    if !architecture.is_empty() && architecture != arch() {
+        return Err(Error::new(format!(
+            "The version '{wanted}' with architecture '{architecture}' was not found."
+        ))
+        .hint(format!("this machine is {}", arch())));
+    }
+    let free = lower.ends_with('t') && lower.starts_with(|c: char| c.is_ascii_digit());
+    if free || input("freethreaded") == "true" {
+        return Err(Error::new(format!(
+            "{wanted} without the global lock (freethreaded) cannot be set up here"
+        )));
+    }
     if lower.starts_with("pypy") || lower.starts_with("graalpy") {
         return Err(Error::new(format!(
             "{wanted} is not CPython, and only CPython is set up here"

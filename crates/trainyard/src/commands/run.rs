@@ -151,12 +151,17 @@ fn event_facts(
     let wants_files = triggers.into_iter().any(|t| t.paths.is_given());
     let mut files = None;
     if wants_files {
-        let before = event.head.parent.as_deref();
+        let base = event.payload.get("pull_request").and_then(|p| p.get("base"));
+        let base = base.and_then(|b| b.get("sha")).and_then(|s| s.as_str());
+        // A pull request is all its commits since it left the base (three-dot diff).
+        let fork = base.and_then(|base| repo.merge_base(base, &event.head.sha));
+        let before = fork.as_deref().or(event.head.parent.as_deref());
         let changed = repo.changed_files(before, &event.head.sha, event.work_tree)?;
         if event.work_tree {
             let note = format!(
-                "`paths` filters compare {} changed files: the last commit and what is not committed",
-                changed.len()
+                "`paths` filters compare {} changed files: {} and what is not committed",
+                changed.len(),
+                if fork.is_some() { "the pull request" } else { "the last commit" }
             );
             ui.show(&Show::Note(&note));
         }

@@ -1,9 +1,9 @@
-//! `hashFiles`: the SHA-256 of the SHA-256 digests of all files that match, in order of their
-//! paths (actions/runner `Misc/expressionFunc/hashFiles`).
+//! `hashFiles`: the SHA-256 of the SHA-256 digests of all files that match, in the order in which
+//! the toolkit's glob meets them (actions/runner `Misc/expressionFunc/hashFiles`).
 
 use std::fmt::Write as _;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
 use sha2::{Digest, Sha256};
@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 pub fn hash_files(workspace: &Path, patterns: &[String]) -> Result<String, String> {
     let mut follow = false;
     let mut list: Vec<(bool, GlobMatcher)> = Vec::new();
+    let mut roots: Vec<PathBuf> = Vec::new();
     let lines = patterns.iter().flat_map(|p| p.lines());
     for text in lines.map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')) {
         if text == "--follow-symbolic-links" {
@@ -37,11 +38,21 @@ pub fn hash_files(workspace: &Path, patterns: &[String]) -> Result<String, Strin
             let glob = glob.map_err(|e| format!("hashFiles('{text}'): {e}"))?;
             list.push((negated, glob.compile_matcher()));
         }
+        if !negated {
+            roots.push(search_root(text));
+        }
     }
     let mut files = Vec::new();
     walk(workspace, workspace, follow, 0, &mut files)
         .map_err(|e| format!("hashFiles cannot read the workspace: {e}"))?;
-    files.sort();
+    // A root within another one is walked as part of that one.
+    let outer: Vec<&PathBuf> = roots
+        .iter()
+        .filter(|root| !roots.iter().any(|other| *root != other && root.starts_with(other)))
+        .collect();
+    let walked = |file: &String| outer.iter().position(|root| Path::new(file).starts_with(root));
+    // Folder by folder: `a/z` comes before `a.b`, which is not the order of the texts.
+    files.sort_by_cached_key(|file| (walked(file), PathBuf::from(file)));
     let mut whole = Sha256::new();
     let mut any = false;
     for file in files {
@@ -61,6 +72,12 @@ pub fn hash_files(workspace: &Path, patterns: &[String]) -> Result<String, Strin
         let _ = write!(out, "{byte:02x}");
         out
     }))
+}
+
+/// The folders of a pattern before its first wildcard (toolkit `internal-pattern-helper.ts`).
+fn search_root(pattern: &str) -> PathBuf {
+    let plain = |part: &&str| !part.contains(['*', '?', '[']);
+    pattern.split('/').take_while(plain).filter(|part| !part.is_empty()).collect()
 }
 
 fn digest(path: &Path) -> std::io::Result<Vec<u8>> {

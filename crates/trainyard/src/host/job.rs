@@ -188,6 +188,7 @@ pub fn run(mut machine: JobMachine, mut around: Surroundings<'_>) -> JobEnd {
             failed: false,
         },
         live: BTreeMap::new(),
+        started: BTreeMap::new(),
         todo: VecDeque::new(),
         end: None,
         job_limit: Instant::now() + around.limit,
@@ -234,6 +235,8 @@ fn failed_end(around: &mut Surroundings<'_>, message: &str) -> JobEnd {
 struct Runner {
     log: Log,
     live: BTreeMap<ProcessId, Live>,
+    /// When each process was asked for.
+    started: BTreeMap<ProcessId, Instant>,
     todo: VecDeque<Action>,
     end: Option<JobEnd>,
     job_limit: Instant,
@@ -268,6 +271,7 @@ impl Runner {
                     self.todo.extend(machine.step(Input::Answer(need, answer)));
                 }
                 Action::Spawn(id, step, process) => {
+                    self.started.insert(id, Instant::now());
                     if let Err(why) = self.spawn(id, step, &process, around) {
                         let files = FileCommands::default();
                         self.todo.extend(machine.step(Input::Exited(
@@ -278,10 +282,11 @@ impl Runner {
                     }
                 }
                 Action::Stop(id, kind) => self.stop(id, kind),
-                Action::TimeLimit(id, millis) => {
-                    if let Some(live) = self.live.get_mut(&id) {
-                        let millis = u64::try_from(millis).unwrap_or(0);
-                        live.time_limit = Some(Instant::now() + Duration::from_millis(millis));
+                Action::TimeLimit { process, since, millis } => {
+                    let since = self.started.get(&since).copied().unwrap_or_else(Instant::now);
+                    if let Some(live) = self.live.get_mut(&process) {
+                        let at = since + Duration::from_millis(u64::try_from(millis).unwrap_or(0));
+                        live.time_limit = Some(live.time_limit.map_or(at, |l| l.min(at)));
                     }
                 }
                 Action::Finished { outcome, outputs, environment_url } => {

@@ -51,6 +51,7 @@ impl Workspace {
             std::fs::create_dir(folder).map_err(|e| Error::io("create the folder", folder, &e))?;
         }
         create_dir(&workspace.command_files)?;
+        std::fs::create_dir_all(tools).map_err(|e| Error::io("create the folder", tools, &e))?;
         std::fs::write(&workspace.event_path, event)
             .map_err(|e| Error::io("write", &workspace.event_path, &e))?;
         Ok(workspace)

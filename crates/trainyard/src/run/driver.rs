@@ -551,10 +551,11 @@ impl Driver<'_, '_> {
     fn offer(&mut self, index: usize, node: InstanceId, attempt: u32) -> Result<()> {
         let run = &self.runs[index];
         let resolved = run.state.instance(node).resolved.clone().unwrap_or_default();
-        let unserved: Vec<&String> = resolved.labels.iter().filter(|l| !self.serves(l)).collect();
-        if let Some(label) = unserved.first() {
+        // A runner group is a place of its own as much as a label is.
+        let wanted = resolved.labels.iter().chain(&resolved.runner_group);
+        if let Some(label) = wanted.into_iter().find(|l| !self.serves(l)) {
             let reason = Reason::new(format!(
-                "this machine is not '{label}' (--runner {label}=host runs it here all the same)"
+                "this machine is not '{label}' (--runner '{label}=host' runs it here all the same)"
             ));
             self.runs[index].not_run.insert(node);
             self.tell(index, &Command::Decline { node, outcome: Outcome::Skipped, reason })?;

@@ -244,7 +244,8 @@ fn payload(event: &Event, actor: &str, request: &EventRequest, repo: &Repository
     match event.name.as_str() {
         "push" => push_payload(&mut out, event, actor, &url),
         "pull_request" | "pull_request_target" => {
-            pull_payload(&mut out, event, actor, &default_branch, &repository);
+            let base = base_commit(repo, &default_branch, &event.head.sha);
+            pull_payload(&mut out, event, actor, (&default_branch, base.as_deref()), &repository);
         }
         "workflow_dispatch" => {
             let inputs = request.inputs.iter().map(|(k, v)| (k.as_str(), text(v)));
@@ -280,6 +281,13 @@ fn default_branch(repo: &Repository, event: &Event) -> String {
             })
             .to_owned()
     })
+}
+
+/// The tip of the base branch, unless the head is that very commit.
+fn base_commit(repo: &Repository, branch: &str, head: &str) -> Option<String> {
+    let names = [format!("refs/remotes/origin/{branch}"), format!("refs/heads/{branch}")];
+    let found = repo.commits(&[names[0].as_str(), names[1].as_str()]).ok()?;
+    found.into_iter().flatten().map(|c| c.sha).find(|sha| sha != head)
 }
 
 fn commit_value(commit: &Commit, url: &str) -> Value {
@@ -318,7 +326,14 @@ fn push_payload(out: &mut Object, event: &Event, actor: &str, url: &str) {
     out.insert("pusher", Value::object([("name", text(actor)), ("email", text(mail))]));
 }
 
-fn pull_payload(out: &mut Object, event: &Event, actor: &str, base: &str, repository: &Value) {
+/// `base_commit` is the tip of the base branch; without one, the parent stands for it.
+fn pull_payload(
+    out: &mut Object,
+    event: &Event,
+    actor: &str,
+    (base, base_commit): (&str, Option<&str>),
+    repository: &Value,
+) {
     let head = short(&event.reference);
     let title = event.head.message.lines().next().unwrap_or_default();
     let side = |name: &str, sha: &str| {
@@ -332,7 +347,7 @@ fn pull_payload(out: &mut Object, event: &Event, actor: &str, base: &str, reposi
             ("repo", repository.clone()),
         ])
     };
-    let before = event.head.parent.as_deref().unwrap_or(NO_COMMIT);
+    let before = base_commit.or(event.head.parent.as_deref()).unwrap_or(NO_COMMIT);
     let pull = Value::object([
         ("number", Value::Number(1.0)),
         ("state", text("open")),

@@ -1,6 +1,11 @@
 //! Trainyard: CI/CD for machine learning. This is the binary: commands, settings, and the shell
 //! around the pure crates.
 
+/// `println!` for output that people pipe into `head`: a reader that has gone away is no fault.
+macro_rules! outln {
+    ($($text:tt)*) => { $crate::ui::text::line(format_args!($($text)*)) };
+}
+
 mod builtin;
 mod cli;
 mod commands;

@@ -1,5 +1,6 @@
 //! `trainyard check`: what GitHub would refuse, before it does.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,7 +39,7 @@ pub fn check(directory: &Path, files: &[PathBuf], format: Format) -> Result<Exit
         failed |= has_errors(&diagnostics);
         if format == Format::Text {
             let report = FileReport { source: &source, diagnostics: &diagnostics };
-            anstream::print!("{}", render_text(&[report], true));
+            let _ = write!(anstream::stdout(), "{}", render_text(&[report], true));
         }
         // Text needs only those with findings kept, for the count.
         if format != Format::Text || !diagnostics.is_empty() {
@@ -48,8 +49,10 @@ pub fn check(directory: &Path, files: &[PathBuf], format: Format) -> Result<Exit
     let views: Vec<FileReport<'_>> =
         reports.iter().map(|(source, diagnostics)| FileReport { source, diagnostics }).collect();
     match format {
-        Format::Json => println!("{}", render_json(&views)),
-        Format::Github => print!("{}", render_github(&views)),
+        Format::Json => outln!("{}", render_json(&views)),
+        Format::Github => {
+            let _ = write!(anstream::stdout(), "{}", render_github(&views));
+        }
         Format::Text => {
             let findings: usize = reports.iter().map(|(_, d)| d.len()).sum();
             eprintln!("{} files, {findings} findings", files.len());

@@ -123,7 +123,7 @@ pub fn one(expr: &str, contexts: &[String]) -> Result<Exit> {
     }
     match answer(expr, map) {
         Ok(value) => {
-            println!("{}", value.to_json_pretty());
+            outln!("{}", value.to_json_pretty());
             Ok(Exit::Success)
         }
         Err(fault) => Err(Error::new(fault.message)),

@@ -184,19 +184,19 @@ fn event_facts(
 fn list(candidates: &[Candidate]) {
     for candidate in candidates {
         let Some(file) = &candidate.file.workflow else {
-            println!("{}  (has errors: trainyard check)", candidate.file.path);
+            outln!("{}  (has errors: trainyard check)", candidate.file.path);
             continue;
         };
         let events: Vec<&str> = file.workflow.triggers.iter().map(|t| t.event.as_str()).collect();
         let name = file.workflow.name.as_deref().unwrap_or(&file.path);
-        println!("{}  {name}  [{}]", file.path, events.join(", "));
+        outln!("{}  {name}  [{}]", file.path, events.join(", "));
         for job in &file.workflow.jobs {
             let needs: Vec<&str> = job.needs.iter().map(|(n, _)| n.as_str()).collect();
             let after = match needs.is_empty() {
                 true => String::new(),
                 false => format!("  after {}", needs.join(", ")),
             };
-            println!("    {}{after}", job.id);
+            outln!("    {}{after}", job.id);
         }
     }
 }
@@ -267,13 +267,13 @@ fn plan(
     }
     let Some(opening) = opening else {
         for plan in &planned {
-            println!("would run {}", plan.file.path);
+            outln!("would run {}", plan.file.path);
             for line in plan.lowered.plan.dump().lines() {
-                println!("    {line}");
+                outln!("    {line}");
             }
         }
         for (path, why) in &refused {
-            println!("would not run {path}: {why}");
+            outln!("would not run {path}: {why}");
         }
         return Ok(Exit::Success);
     };

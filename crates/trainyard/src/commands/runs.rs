@@ -20,12 +20,12 @@ pub fn runs(limit: usize) -> Result<Exit> {
     let journal = Journal::open(&data_dir()?)?;
     let rows = journal.runs(limit)?;
     if rows.is_empty() {
-        println!("no runs yet: trainyard run");
+        outln!("no runs yet: trainyard run");
     }
     for row in rows {
         let branch = row.reference.trim_start_matches("refs/heads/");
         let time = row.ended.map(|e| duration(e - row.started)).unwrap_or_default();
-        println!(
+        outln!(
             "{:>5}  {:<11}  {:<20}  {:<12}  {:<14}  {:>7}  {}",
             row.id,
             status(&row),

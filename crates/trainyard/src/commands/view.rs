@@ -48,23 +48,23 @@ pub fn view(run: Option<i64>, json: bool) -> Result<Exit> {
                 "summary": notes.iter().filter(|n| n.node == j.node && n.kind == "summary").map(|n| n.text.clone()).collect::<String>(),
             })).collect::<Vec<_>>(),
         });
-        println!("{value:#}");
+        outln!("{value:#}");
         return Ok(Exit::Success);
     }
-    println!("{} · {}  (run {}, {})", row.workflow, row.title, row.id, row.path);
+    outln!("{} · {}  (run {}, {})", row.workflow, row.title, row.id, row.path);
     let short = row.sha.get(..7).unwrap_or(&row.sha);
     let time = row.ended.map(|e| format!(" in {}", duration(e - row.started))).unwrap_or_default();
-    println!("{} on {} at {short}: {}{time}\n", row.event, row.reference, status(&row));
+    outln!("{} on {} at {short}: {}{time}\n", row.event, row.reference, status(&row));
     for job in &jobs {
         let time =
             job.started.map(|s| format!("  {}", duration(job.ended - s))).unwrap_or_default();
         let why = if job.reason.is_empty() { String::new() } else { format!("  ({})", job.reason) };
-        println!("{} {}: {}{time}{why}", mark(&job.outcome), job.name, job.outcome);
+        outln!("{} {}: {}{time}{why}", mark(&job.outcome), job.name, job.outcome);
         for step in steps.iter().filter(|s| s.node == job.node) {
             let why =
                 if step.reason.is_empty() { String::new() } else { format!("  ({})", step.reason) };
             let forgiven = if step.outcome != step.conclusion { " (forgiven)" } else { "" };
-            println!(
+            outln!(
                 "    {} {}{forgiven}  {}{why}",
                 mark(&step.conclusion),
                 step.name,
@@ -74,11 +74,11 @@ pub fn view(run: Option<i64>, json: bool) -> Result<Exit> {
         for note in notes.iter().filter(|n| n.node == job.node && n.kind != "summary") {
             let place =
                 if note.place.is_empty() { String::new() } else { format!("{}: ", note.place) };
-            println!("    {}: {place}{}", note.kind, note.text.replace('\n', "\n        "));
+            outln!("    {}: {place}{}", note.kind, note.text.replace('\n', "\n        "));
         }
     }
     for note in notes.iter().filter(|n| n.kind == "summary") {
-        println!("\n{}", note.text.trim_end());
+        outln!("\n{}", note.text.trim_end());
     }
     Ok(Exit::Success)
 }

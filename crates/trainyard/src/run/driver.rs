@@ -72,6 +72,10 @@ enum Message {
     Ended(usize, InstanceId, u32, JobEnd),
     /// The lock of a group, by the ticket that asked for it.
     Locked(Ticket, Group, std::io::Result<File>),
+    /// A group is held by another process, and waited for.
+    Waiting(String),
+    /// Another process wants the group of that lock file for itself.
+    Wanted(String),
     Interrupted,
 }
 
@@ -90,6 +94,8 @@ struct LiveJob {
 
 struct Run {
     row: RunRow,
+    /// What `event.json` holds.
+    event_text: String,
     semantics: WorkflowSemantics,
     state: RunState,
     github: Value,
@@ -129,7 +135,6 @@ pub fn drive(
         tools: tool_cache(&world.data),
         has_bash: which("bash", &std::env::var("PATH").unwrap_or_default()).is_some(),
         shims: None,
-        event_text: payload_text(world.event),
         unsettled: BTreeSet::new(),
         ending: Vec::new(),
     };
@@ -148,8 +153,9 @@ pub fn drive(
     })
 }
 
-fn payload_text(event: &Event) -> String {
-    serde_json::to_string_pretty(&event.payload).unwrap_or_else(|_| "{}".into())
+fn payload_text(github: &Value) -> String {
+    let payload = github.get("event").cloned().unwrap_or_default();
+    serde_json::to_string_pretty(&payload).unwrap_or_else(|_| "{}".into())
 }
 
 fn tool_cache(data: &Path) -> PathBuf {
@@ -195,7 +201,6 @@ struct Driver<'a, 'w> {
     has_bash: bool,
     /// The folder of shims for pip, once looked for.
     shims: Option<Option<PathBuf>>,
-    event_text: String,
     /// Runs that were told something and not yet looked at.
     unsettled: BTreeSet<usize>,
     /// Threads of jobs that are over and clear their folders.
@@ -242,6 +247,7 @@ impl Driver<'_, '_> {
                 row,
                 semantics,
                 state,
+                event_text: payload_text(&github),
                 github,
                 performed: BTreeMap::new(),
                 sequence: 0,
@@ -279,6 +285,19 @@ impl Driver<'_, '_> {
         {
             let mut payload = Object::clone(payload);
             payload.insert("schedule", Value::from(schedule.text.as_str()));
+            github.insert("event", Value::Object(Arc::new(payload)));
+        }
+        // A dispatch carries the texts of all inputs, defaults included.
+        if let ("workflow_dispatch", None, Value::Object(inputs), Some(Value::Object(payload))) = (
+            event.name.as_str(),
+            &self.world.settings.request.payload,
+            &plan.inputs,
+            github.get("event"),
+        ) {
+            let texts =
+                inputs.iter().map(|(k, v)| (k.to_owned(), Value::from(v.to_text().as_ref())));
+            let mut payload = Object::clone(payload);
+            payload.insert("inputs", Value::object(texts));
             github.insert("event", Value::Object(Arc::new(payload)));
         }
         Value::Object(Arc::new(github))
@@ -504,8 +523,17 @@ impl Driver<'_, '_> {
                 // Another process may hold it: waiting for it is a thread's business.
                 let cancel = group.cancel_in_progress;
                 let (sender, group) = (self.sender.clone(), group.clone());
+                if let Some(folder) = self.groups.unwatched() {
+                    let sender = self.sender.clone();
+                    let wanted =
+                        move |name: &str| sender.send(Message::Wanted(name.into())).is_ok();
+                    groups::watch(&folder, wanted).map_err(|e| Error::io("watch", &folder, &e))?;
+                }
                 std::thread::spawn(move || {
-                    let lock = groups::lock(&path, cancel);
+                    let waiting = || {
+                        let _ = sender.send(Message::Waiting(group.name.clone()));
+                    };
+                    let lock = groups::lock(&path, cancel, waiting);
                     let _ = sender.send(Message::Locked(ticket, group, lock));
                 });
             }
@@ -634,7 +662,7 @@ impl Driver<'_, '_> {
         let name = world.event.repository.rsplit('/').next().unwrap_or("repository");
         let tracking = format!("trainyard_{}_{}", run.row.id, node.0);
         let folder = job_dir(&world.data, run.row.id, node.0);
-        let workspace = Workspace::create(&folder, name, &self.tools, &self.event_text)
+        let workspace = Workspace::create(&folder, name, &self.tools, &self.runs[index].event_text)
             .map_err(|e| e.message)?;
         let debug = world.secrets.get("ACTIONS_STEP_DEBUG").map(|s| s.expose() == "true");
         let facts = RunFacts {
@@ -812,6 +840,21 @@ impl Driver<'_, '_> {
             Message::Locked((index, node, _), _, Err(error)) => {
                 let reason = Reason::new(format!("its concurrency group cannot be had: {error}"));
                 self.tell(index, &Command::GroupRefused { node, reason })?;
+                Ok(())
+            }
+            Message::Waiting(group) => {
+                let note = format!(
+                    "waiting for the concurrency group '{group}', which another trainyard run holds"
+                );
+                self.ui.show(&Show::Note(&note));
+                Ok(())
+            }
+            Message::Wanted(file) => {
+                let Some((run, target, _)) = self.groups.holder_of_file(&file) else {
+                    return Ok(());
+                };
+                let (cause, strength) = (Cause::Group, Strength::Polite);
+                self.tell(run, &Command::Cancel { target, cause, strength })?;
                 Ok(())
             }
             Message::Interrupted => {

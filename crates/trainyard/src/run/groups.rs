@@ -2,11 +2,13 @@
 //!
 //! Within one call of `trainyard run` the rules are GitHub's (a newcomer evicts the one that
 //! waits, or joins the queue). Between calls a lock file in the data folder makes one wait for the
-//! other; with `cancel-in-progress` the holder's process is asked to stop.
+//! other; with `cancel-in-progress` the holder's process is asked to cancel what holds the group.
+//!
+//! Deliberately absent: eviction between processes. Who waits for another process is not turned
+//! away by a third one.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
-use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use trainyard_engine::InstanceId;
@@ -29,6 +31,9 @@ struct State {
     locking: bool,
 }
 
+/// Ending of the file by which another process says that it wants a group.
+const WANTED: &str = "wanted";
+
 /// What became of a request.
 pub enum Answer {
     /// It is the ticket's own now; the lock file of the group is to be got first.
@@ -43,12 +48,14 @@ pub enum Answer {
 pub struct Groups {
     folder: PathBuf,
     states: BTreeMap<String, State>,
+    /// Whether wishes of other processes are heard.
+    watched: bool,
 }
 
 impl Groups {
     /// Groups whose lock files are in the data folder.
     pub fn new(data: &Path) -> Self {
-        Groups { folder: data.join("groups"), states: BTreeMap::new() }
+        Groups { folder: data.join("groups"), states: BTreeMap::new(), watched: false }
     }
 
     fn key(repository: &str, group: &Group) -> String {
@@ -89,6 +96,17 @@ impl Groups {
         }
     }
 
+    /// The folder of the lock files, the first time that it is asked for.
+    pub fn unwatched(&mut self) -> Option<PathBuf> {
+        (!std::mem::replace(&mut self.watched, true)).then(|| self.folder.clone())
+    }
+
+    /// Who holds the group of a lock file.
+    pub fn holder_of_file(&self, name: &str) -> Option<Ticket> {
+        let mut states = self.states.iter().filter(|(_, s)| s.lock.is_some());
+        states.find(|(key, _)| short_hash(key) == name).and_then(|(_, s)| s.holder)
+    }
+
     /// Who holds a group.
     pub fn holder(&self, repository: &str, group: &Group) -> Option<Ticket> {
         self.states.get(&Self::key(repository, group)).and_then(|s| s.holder)
@@ -124,30 +142,42 @@ impl Groups {
     }
 }
 
-/// Gets the lock of a group, waiting for another process if it must. With `cancel` that process
-/// is asked to stop.
-pub fn lock(path: &Path, cancel: bool) -> std::io::Result<File> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let mut file =
-        File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+/// Gets the lock of a group, waiting for another process if it must, which `waiting` is told.
+/// With `cancel` that process is asked to give the group up.
+pub fn lock(path: &Path, cancel: bool, waiting: impl Fn()) -> std::io::Result<File> {
+    let file = File::options().write(true).create(true).truncate(false).open(path)?;
     if file.try_lock().is_err() {
+        waiting();
+        let letter = path.with_extension(WANTED);
         if cancel {
-            let mut text = String::new();
-            file.read_to_string(&mut text)?;
-            let own = i32::try_from(std::process::id()).unwrap_or(0);
-            let holder = text.trim().parse().ok().filter(|pid| *pid != own);
-            let holder = holder.and_then(rustix::process::Pid::from_raw);
-            if let Some(holder) = holder {
-                // It may be gone already; then the lock is free at once.
-                let _ = rustix::process::kill_process(holder, rustix::process::Signal::INT);
-            }
+            std::fs::write(&letter, "")?;
         }
         file.lock()?;
+        if cancel {
+            // The holder may have removed it.
+            let _ = std::fs::remove_file(&letter);
+        }
     }
-    file.set_len(0)?;
-    file.rewind()?;
-    writeln!(file, "{}", std::process::id())?;
     Ok(file)
+}
+
+/// Calls `wanted` with the name of a lock file whenever another process wants that group for
+/// itself. To be called before the first lock is taken, so that no wish is missed.
+pub fn watch(folder: &Path, wanted: impl Fn(&str) -> bool + Send + 'static) -> std::io::Result<()> {
+    use rustix::fs::inotify;
+    std::fs::create_dir_all(folder)?;
+    let queue = inotify::init(inotify::CreateFlags::CLOEXEC)?;
+    inotify::add_watch(&queue, folder, inotify::WatchFlags::CLOSE_WRITE)?;
+    std::thread::spawn(move || {
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut events = inotify::Reader::new(&queue, &mut buffer);
+        while let Ok(event) = events.next() {
+            let name = event.file_name().and_then(|n| n.to_str().ok());
+            let name = name.and_then(|n| n.strip_suffix(WANTED)?.strip_suffix('.'));
+            if name.is_some_and(|name| !wanted(name)) {
+                return;
+            }
+        }
+    });
+    Ok(())
 }

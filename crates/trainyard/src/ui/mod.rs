@@ -1,6 +1,6 @@
 //! What the user sees of a run: plain text, a terminal, GitHub's commands, JSON lines.
 
-mod text;
+pub mod text;
 
 pub use text::{duration, tail};
 

@@ -55,3 +55,8 @@ pub fn tail(log: &Path, pieces: &[(u64, u64)], lines: usize) -> Vec<String> {
     let all: Vec<&str> = text.lines().collect();
     all[all.len().saturating_sub(lines)..].iter().map(|l| (*l).to_owned()).collect()
 }
+
+/// Writes a line to standard output. Nobody is left to be told if nobody reads it.
+pub fn line(text: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}

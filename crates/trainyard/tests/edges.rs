@@ -1,0 +1,181 @@
+//! What cancels, limits, events and groups mean at their edges: each case once went wrong.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
+#![allow(missing_docs)]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Stdio};
+
+use common::Repo;
+
+fn job(steps: &str) -> Repo {
+    Repo::with(&format!("on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n{steps}"))
+}
+
+/// Starts a run and reads its marker file from a step that says when it is there.
+fn started(repo: &Repo, args: &[&str]) -> Run {
+    let all: Vec<&str> = ["run"].iter().chain(args).copied().collect();
+    let fifo = repo.path("ready");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
+    let child = Run(repo.command(&all).stdout(Stdio::piped()).spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(std::fs::File::open(&fifo).unwrap()).read_line(&mut line).unwrap();
+    child
+}
+
+/// A run that a failed test leaves is ended with it.
+struct Run(Child);
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        for _ in 0..2 {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+        }
+        let _ = self.0.wait();
+    }
+}
+
+fn interrupt(run: &Run) {
+    let pid = rustix::process::Pid::from_child(&run.0);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+}
+
+fn finish(mut run: Run) -> (Option<i32>, String) {
+    let mut out = String::new();
+    run.0.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    (run.0.wait().unwrap().code(), out)
+}
+
+#[test]
+fn background_steps_without_a_place_do_not_start_after_a_cancel() {
+    let mut steps = String::new();
+    for _ in 0..10 {
+        steps.push_str("      - {background: true, run: exec sleep 100}\n");
+    }
+    steps.push_str("      - {background: true, run: touch $ROOT/never}\n");
+    steps.push_str("      - {run: 'echo x > $ROOT/ready; exec sleep 100'}\n");
+    let repo = job(&steps);
+    let root = format!("ROOT={}", repo.root.display());
+    let child = started(&repo, &["--env", &root]);
+    interrupt(&child);
+    let (code, out) = finish(child);
+    assert_eq!(code, Some(130), "{out}");
+    assert!(out.contains("! a · Run touch $ROOT/never"), "{out}");
+    assert!(!repo.path("never").exists());
+}
+
+#[test]
+fn a_composite_keeps_to_its_own_status_when_the_job_is_cancelled() {
+    let repo = job("      - {uses: ./act, if: always()}\n      - {run: echo never}\n");
+    repo.file(
+        "act/action.yml",
+        "name: n\ndescription: d\nruns:\n  using: composite\n  steps:\n    - {shell: bash, if: always(), run: 'echo x > $ROOT/ready; read y < $ROOT/go; echo survived'}\n    - {shell: bash, run: echo after}\n",
+    );
+    repo.commit("act");
+    // The steps of a local action are read from the workspace.
+    repo.file(
+        ".github/workflows/ci.yml",
+        "on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n      - uses: actions/checkout@v4\n      - {uses: ./act, if: always()}\n      - {run: echo never}\n",
+    );
+    repo.commit("workflow");
+    let root = format!("ROOT={}", repo.root.display());
+    let go = repo.path("go");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &go, rustix::fs::Mode::RWXU).unwrap();
+    let child = started(&repo, &["--commit", "HEAD", "--env", &root]);
+    interrupt(&child);
+    std::fs::write(&go, "x\n").unwrap();
+    let (code, out) = finish(child);
+    assert_eq!(code, Some(130), "{out}");
+    for wanted in ["\nsurvived\n", "\nafter\n", "a: cancelled"] {
+        assert!(out.contains(wanted), "{wanted:?} is missing:\n{out}");
+    }
+    assert!(!out.contains("\nnever\n"), "{out}");
+}
+
+#[test]
+fn a_group_is_taken_from_another_process_and_nothing_else_is() {
+    let repo = Repo::empty();
+    repo.file(
+        ".github/workflows/held.yml",
+        "on: push\nenv: {W: '${{ vars.WAIT }}'}\nconcurrency: {group: G, cancel-in-progress: true}\njobs: {a: {runs-on: ubuntu-latest, steps: [{run: 'if [ -n \"$W\" ]; then echo x > $W; exec sleep 100; fi'}]}}\n",
+    );
+    repo.file(
+        ".github/workflows/other.yml",
+        "on: push\njobs: {b: {runs-on: ubuntu-latest, steps: [{run: 'while [ ! -e ${{ vars.GO }} ]; do sleep 0.02; done; echo b is done'}]}}\n",
+    );
+    repo.commit("first");
+    let wait = format!("WAIT={}", repo.path("ready").display());
+    let go = format!("GO={}", repo.path("go").display());
+    let child = started(&repo, &["--var", &wait, "--var", &go]);
+    let second = repo.run(&["-W", ".github/workflows/held.yml"]);
+    second.exits(0).shows("waiting for the concurrency group 'G'");
+    repo.file("go", "");
+    let (code, out) = finish(child);
+    assert_eq!(code, Some(1), "{out}");
+    assert!(out.contains("a: cancelled") && out.contains("b: success"), "{out}");
+}
+
+#[test]
+fn events_carry_what_github_puts_in_them() {
+    let repo = Repo::with(
+        "on: {workflow_dispatch: {inputs: {a: {default: dd}, n: {type: number, default: 2}}}, schedule: [{cron: '1 2 * * *'}]}\njobs: {a: {runs-on: ubuntu-latest, steps: [{run: 'echo \"a=${{ github.event.inputs.a }} n=${{ github.event.inputs.n == ''2'' }} s=${{ github.event.schedule }}\"'}]}}\n",
+    );
+    repo.run(&["workflow_dispatch"]).exits(0).shows("a=dd n=true s=");
+    repo.run(&["schedule"]).exits(0).shows("s=1 2 * * *");
+}
+
+#[test]
+fn a_pull_request_is_all_its_commits() {
+    let repo = Repo::with(
+        "on: {pull_request: {paths: ['src/**']}}\njobs: {a: {runs-on: ubuntu-latest, steps: [{run: 'echo base=${{ github.event.pull_request.base.sha }}'}]}}\n",
+    );
+    let base = repo.git(&["rev-parse", "HEAD"]);
+    repo.git(&["checkout", "-q", "-b", "feature"]);
+    repo.file("src/a", "").commit("source").file("doc", "").commit("doc");
+    repo.run(&["pull_request"]).exits(0).shows(&format!("base={}", base.trim()));
+}
+
+#[test]
+fn checkout_takes_a_branch_as_one_and_a_commit_detached() {
+    let repo = job(
+        "      - {uses: actions/checkout@v4, with: {ref: other}}\n      - run: 'echo branch=$(git branch --show-current) $(git rev-parse origin/other | head -c 4)'\n      - {uses: actions/checkout@v4, with: {ref: '${{ github.sha }}', sparse-checkout: x}}\n      - run: 'echo detached=[$(git branch --show-current)]'\n",
+    );
+    repo.git(&["branch", "other"]);
+    repo.run(&[]).exits(0).shows("branch=other ").shows("detached=[]").shows("`sparse-checkout`");
+}
+
+#[test]
+fn legs_keep_their_numbers() {
+    let repo = Repo::with(
+        "on: push\njobs:\n  a: {strategy: {matrix: {v: [1, 2, 3]}}, runs-on: ubuntu-latest, steps: [{run: 'echo leg=${{ strategy.job-index }}/${{ strategy.job-total }}'}]}\n  b: {strategy: {matrix: {v: [1]}}, runs-on: ubuntu-latest, steps: [{run: echo}]}\n",
+    );
+    repo.run(&["--matrix", "v:3"]).exits(0).shows("leg=2/3").shows("b: skipped");
+}
+
+#[test]
+fn hashes_go_folder_by_folder_in_the_order_of_the_patterns() {
+    let repo = job(
+        "      - uses: actions/checkout@v4\n      - run: 'echo one=${{ hashFiles(''src/**'', ''src.txt'') }}'\n      - run: test ${{ hashFiles('src/**', 'src.txt') }} = $( (for f in src/a/z src/a.b src.txt; do python3 -c 'import sys,hashlib;sys.stdout.buffer.write(hashlib.sha256(open(sys.argv[1],\"rb\").read()).digest())' $f; done) | sha256sum | cut -c1-64 )\n",
+    );
+    repo.file("src/a/z", "1").file("src/a.b", "2").file("src.txt", "3").commit("files");
+    repo.run(&[]).exits(0);
+}
+
+#[test]
+fn a_wait_for_a_strange_id_is_an_error_and_no_panic() {
+    let repo = job("      - {wait: \"\\0members:5\"}\n");
+    repo.run(&[]).exits(2).shows("There is no step with the id");
+}
+
+#[test]
+fn secrets_stay_out_of_remarks_and_environment_urls() {
+    let repo = Repo::with(
+        "on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    environment: {name: e, url: 'https://x/${{ steps.s.outputs.k }}'}\n    outputs: {o: '${{ fromJSON(steps.s.outputs.k) }}'}\n    steps: [{id: s, run: 'echo k=$K >> $GITHUB_OUTPUT', env: {K: '${{ secrets.KEY }}'}}]\n",
+    );
+    let ran = repo.run(&["--secret", "KEY=geheim-4711", "--output", "json"]);
+    assert!(!ran.out.contains("geheim-4711"), "{} {}", ran.out, ran.err);
+    assert!(ran.out.contains("environment may contain secret"), "{} {}", ran.out, ran.err);
+    assert!(!repo.call(&["view", "--json"]).out.contains("geheim-4711"));
+}

@@ -68,25 +68,44 @@ fn background_steps_without_a_place_do_not_start_after_a_cancel() {
 
 #[test]
 fn a_composite_keeps_to_its_own_status_when_the_job_is_cancelled() {
-    let repo = job("      - {uses: ./act, if: always()}\n      - {run: echo never}\n");
+    // The job `b` is told of the cancel after `a`, and lets the step of `a` end.
+    let repo = Repo::with(
+        r##"
+on: push
+jobs:
+  a:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v4
+      - {uses: ./act, if: always()}
+      - {run: echo never}
+  b:
+    runs-on: ubuntu-latest
+    steps:
+      - run: trap 'echo x > $ROOT/go; exit 0' INT; echo x > $ROOT/b; while true; do sleep 0.05; done
+"##,
+    );
     repo.file(
         "act/action.yml",
-        "name: n\ndescription: d\nruns:\n  using: composite\n  steps:\n    - {shell: bash, if: always(), run: 'echo x > $ROOT/ready; read y < $ROOT/go; echo survived'}\n    - {shell: bash, run: echo after}\n",
+        r##"
+name: n
+description: d
+runs:
+  using: composite
+  steps:
+    - {shell: bash, if: always(), run: 'read x < $ROOT/b; echo x > $ROOT/ready; read y < $ROOT/go; echo survived'}
+    - {shell: bash, run: echo after}
+"##,
     );
     repo.commit("act");
-    // The steps of a local action are read from the workspace.
-    repo.file(
-        ".github/workflows/ci.yml",
-        "on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n      - uses: actions/checkout@v4\n      - {uses: ./act, if: always()}\n      - {run: echo never}\n",
-    );
-    repo.commit("workflow");
     let root = format!("ROOT={}", repo.root.display());
-    let go = repo.path("go");
-    rustix::fs::mkfifoat(rustix::fs::CWD, &go, rustix::fs::Mode::RWXU).unwrap();
-    let child = started(&repo, &["--commit", "HEAD", "--env", &root]);
-    interrupt(&child);
-    std::fs::write(&go, "x\n").unwrap();
-    let (code, out) = finish(child);
+    for name in ["go", "b"] {
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mkfifoat(rustix::fs::CWD, repo.path(name), mode).unwrap();
+    }
+    let run = started(&repo, &["--commit", "HEAD", "--env", &root]);
+    interrupt(&run);
+    let (code, out) = finish(run);
     assert_eq!(code, Some(130), "{out}");
     for wanted in ["\nsurvived\n", "\nafter\n", "a: cancelled"] {
         assert!(out.contains(wanted), "{wanted:?} is missing:\n{out}");

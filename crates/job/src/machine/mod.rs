@@ -592,10 +592,8 @@ impl JobMachine {
 
     fn time_limit(&mut self, process: ProcessId) {
         let Some(id) = self.processes.get(&process).copied() else { return };
-        let top = self.top_step(id);
         if let Some(current) = self.strand(id).frames.last_mut().and_then(|f| f.current.as_mut()) {
             current.stopped.get_or_insert(Outcome::TimedOut);
-            self.actions.push(Action::Log(top, "##[error]The action has timed out.".into()));
             self.actions.push(Action::Stop(process, StopKind::Graceful));
         }
     }

@@ -81,6 +81,17 @@ pub fn build(repo: &Repository, request: &EventRequest) -> Result<Event> {
         payload: Value::Null,
         notes,
     };
+    if event.name == "pull_request_target" && request.payload.is_none() {
+        event.notes.push(
+            "pull_request_target runs on the base branch at GitHub; here it runs on what is checked out"
+                .into(),
+        );
+    }
+    let takes_inputs = ["workflow_dispatch", "repository_dispatch"].contains(&event.name.as_str());
+    if !request.inputs.is_empty() && !takes_inputs {
+        return Err(Error::new(format!("the event {} takes no --input", event.name))
+            .hint("name the event: trainyard run workflow_dispatch --input NAME=VALUE"));
+    }
     event.payload = match &request.payload {
         Some(payload) => payload.clone(),
         None => payload(&event, &actor, request, repo),

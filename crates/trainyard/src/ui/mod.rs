@@ -267,7 +267,7 @@ impl Ui {
                 writeln!(self.out, "    {line}")?;
             }
         }
-        if !summary.failures.is_empty() && !summary.errors.is_empty() {
+        if summary.status != "success" && !summary.errors.is_empty() {
             writeln!(self.out)?;
             for error in summary.errors.iter().take(MAX_ERRORS) {
                 writeln!(self.out, "{} {error}", self.paint(AnsiColor::Red, "error:"))?;

@@ -139,9 +139,9 @@ fn a_group_is_taken_from_another_process_and_nothing_else_is() {
 #[test]
 fn events_carry_what_github_puts_in_them() {
     let repo = Repo::with(
-        "on: {workflow_dispatch: {inputs: {a: {default: dd}, n: {type: number, default: 2}}}, schedule: [{cron: '1 2 * * *'}]}\njobs: {a: {runs-on: ubuntu-latest, steps: [{run: 'echo \"a=${{ github.event.inputs.a }} n=${{ github.event.inputs.n == ''2'' }} s=${{ github.event.schedule }}\"'}]}}\n",
+        "on: {workflow_dispatch: {inputs: {a: {default: dd}, n: {type: number, default: 2}}}, schedule: [{cron: '1 2 * * *'}]}\njobs: {a: {runs-on: ubuntu-latest, steps: [{run: 'echo \"a=${{ github.event.inputs.a }} n=${{ github.event.inputs.n == ''2'' }} s=${{ github.event.schedule }} w=${{ job.workflow_ref }}\"'}]}}\n",
     );
-    repo.run(&["workflow_dispatch"]).exits(0).shows("a=dd n=true s=");
+    repo.run(&["workflow_dispatch"]).exits(0).shows("a=dd n=true s= w=local/project/.github/workflows/ci.yml@refs/heads/main");
     repo.run(&["schedule"]).exits(0).shows("s=1 2 * * *");
 }
 

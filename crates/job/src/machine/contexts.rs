@@ -119,7 +119,14 @@ impl Environment for StepEnvironment<'_> {
             "steps" => {
                 self.frame().map_or(Value::Null, |f| Value::Object(Arc::new(f.scope.clone())))
             }
-            "job" => Value::object([("status", Value::from(self.machine.job_status().as_str()))]),
+            "job" => {
+                let mut job = match &contexts.job {
+                    Value::Object(job) => Object::clone(job),
+                    _ => Object::new(),
+                };
+                job.insert("status", Value::from(self.machine.job_status().as_str()));
+                Value::Object(Arc::new(job))
+            }
             "vars" => contexts.vars.clone(),
             "secrets" => contexts.secrets.clone(),
             "needs" => contexts.needs.clone(),

@@ -239,6 +239,8 @@ pub struct JobContexts {
     pub matrix: Value,
     /// `runner`
     pub runner: Value,
+    /// `job` but for its status (`JobContext.cs`): which workflow file it is of.
+    pub job: Value,
     /// Folder of the files that steps write.
     pub command_files: String,
     /// Whether bash is there.

@@ -179,6 +179,7 @@ pub fn machine(
         },
         matrix: instance.cell.as_ref().map(|c| c.values.clone()).unwrap_or_default(),
         runner: runner(workspace, facts.debug),
+        job: job_facts(facts, &semantics.files[node.file].path),
         command_files: path(&workspace.command_files),
         has_bash: facts.has_bash,
         debug: facts.debug,
@@ -203,6 +204,23 @@ fn path(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
+fn text(value: &Value) -> String {
+    value.to_text().into_owned()
+}
+
+/// Where the job stands: the called workflow's file, for a job of one.
+fn job_facts(facts: &RunFacts<'_>, file: &str) -> Value {
+    let github = |name: &str| facts.github.get(name).map(text).unwrap_or_default();
+    let repository = github("repository");
+    let workflow_ref = format!("{repository}/{file}@{}", github("ref"));
+    Value::object([
+        ("workflow_ref", Value::from(workflow_ref)),
+        ("workflow_sha", Value::from(github("workflow_sha"))),
+        ("workflow_repository", Value::from(repository)),
+        ("workflow_file_path", Value::from(file)),
+    ])
+}
+
 fn job_github(facts: &RunFacts<'_>, job: &str, workspace: &Workspace, secrets: &Secrets) -> Value {
     let mut github = match facts.github {
         Value::Object(object) => Object::clone(object),
@@ -214,6 +232,7 @@ fn job_github(facts: &RunFacts<'_>, job: &str, workspace: &Workspace, secrets: &
         ("workspace", path(&workspace.workspace)),
         ("event_path", path(&workspace.event_path)),
         ("token", token),
+        ("job_workflow_sha", facts.github.get("workflow_sha").map(text).unwrap_or_default()),
     ] {
         github.insert(name, Value::from(value));
     }

@@ -141,7 +141,9 @@ fn events_carry_what_github_puts_in_them() {
     let repo = Repo::with(
         "on: {workflow_dispatch: {inputs: {a: {default: dd}, n: {type: number, default: 2}}}, schedule: [{cron: '1 2 * * *'}]}\njobs: {a: {runs-on: ubuntu-latest, steps: [{run: 'echo \"a=${{ github.event.inputs.a }} n=${{ github.event.inputs.n == ''2'' }} s=${{ github.event.schedule }} w=${{ job.workflow_ref }}\"'}]}}\n",
     );
-    repo.run(&["workflow_dispatch"]).exits(0).shows("a=dd n=true s= w=local/project/.github/workflows/ci.yml@refs/heads/main");
+    repo.run(&["workflow_dispatch"])
+        .exits(0)
+        .shows("a=dd n=true s= w=local/project/.github/workflows/ci.yml@refs/heads/main");
     repo.run(&["schedule"]).exits(0).shows("s=1 2 * * *");
 }
 
@@ -197,4 +199,17 @@ fn secrets_stay_out_of_remarks_and_environment_urls() {
     assert!(!ran.out.contains("geheim-4711"), "{} {}", ran.out, ran.err);
     assert!(ran.out.contains("environment may contain secret"), "{} {}", ran.out, ran.err);
     assert!(!repo.call(&["view", "--json"]).out.contains("geheim-4711"));
+}
+
+#[test]
+fn a_dry_run_says_what_will_not_run_and_why() {
+    let repo = Repo::with(
+        "on: push\njobs:\n  w: {runs-on: windows-latest, steps: [{run: echo}]}\n  g: {runs-on: {group: fleet}, steps: [{run: echo}]}\n  c: {runs-on: ubuntu-latest, container: debian, steps: [{run: echo}]}\n  u: {runs-on: [ubuntu-latest], steps: [{uses: actions/cache@v4}]}\n",
+    );
+    repo.run(&["--dry-run", "--runner", "fleet=host"])
+        .exits(0)
+        .shows("w is not run: this machine is not 'windows-latest'")
+        .shows("c would fail: it asks for `container`")
+        .shows("u would fail: it uses 'actions/cache@v4'")
+        .hides("g is not run");
 }

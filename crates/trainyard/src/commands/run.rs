@@ -20,7 +20,7 @@ use crate::paths::data_dir;
 use crate::run::driver::{Planned, World, drive};
 use crate::run::event::{self, Event};
 use crate::run::files::{ReadFile, Tree, TreeLoader, read, relative};
-use crate::run::{Settings, narrow};
+use crate::run::{Settings, fitness, narrow};
 use crate::ui::{Event as Show, Output, Ui};
 
 /// What to do instead of running.
@@ -270,6 +270,9 @@ fn plan(
             outln!("would run {}", plan.file.path);
             for line in plan.lowered.plan.dump().lines() {
                 outln!("    {line}");
+            }
+            for remark in fitness::remarks(&plan.lowered, &settings.labels) {
+                outln!("    {remark}");
             }
         }
         for (path, why) in &refused {

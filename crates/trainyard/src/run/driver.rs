@@ -18,14 +18,14 @@ use trainyard_job::AnnotationLevel;
 use trainyard_model::{Object, Outcome, Timestamp, Value};
 use trainyard_plan::{Group, Reason};
 use trainyard_workflow::lower::{Lowered, WorkflowFile};
-use trainyard_workflow::model::JobKind;
 use trainyard_workflow::semantics::WorkflowSemantics;
 
 use super::Settings;
 use super::assignment::{RunFacts, Secrets, machine};
 use super::event::Event;
+use super::fitness;
 use super::groups::{self, Groups, Ticket};
-use super::local_actions::{LocalActions, refusal};
+use super::local_actions::LocalActions;
 use crate::builtin::{self, JobFacts};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
@@ -558,33 +558,14 @@ impl Driver<'_, '_> {
         Ok(())
     }
 
-    /// Whether this machine serves a label.
-    fn serves(&self, label: &str) -> bool {
-        let given = self.world.settings.labels.iter().rev();
-        if let Some((_, host)) = given.clone().find(|(l, _)| l.eq_ignore_ascii_case(label)) {
-            return *host;
-        }
-        let lower = label.to_ascii_lowercase();
-        let arch = match std::env::consts::ARCH {
-            "aarch64" => "arm64",
-            _ => "x64",
-        };
-        let arm_image = lower.ends_with("-arm");
-        (lower.starts_with("ubuntu-") && arm_image == (arch == "arm64"))
-            || lower == "linux"
-            || lower == "self-hosted"
-            || lower == arch
-    }
-
     fn offer(&mut self, index: usize, node: InstanceId, attempt: u32) -> Result<()> {
         let run = &self.runs[index];
         let resolved = run.state.instance(node).resolved.clone().unwrap_or_default();
         // A runner group is a place of its own as much as a label is.
         let wanted = resolved.labels.iter().chain(&resolved.runner_group);
-        if let Some(label) = wanted.into_iter().find(|l| !self.serves(l)) {
-            let reason = Reason::new(format!(
-                "this machine is not '{label}' (--runner '{label}=host' runs it here all the same)"
-            ));
+        let given = &self.world.settings.labels;
+        if let Some(label) = wanted.into_iter().find(|l| !fitness::serves(given, l)) {
+            let reason = Reason::new(fitness::elsewhere(label));
             self.runs[index].not_run.insert(node);
             self.tell(index, &Command::Decline { node, outcome: Outcome::Skipped, reason })?;
             return Ok(());
@@ -602,16 +583,8 @@ impl Driver<'_, '_> {
         let run = &self.runs[index];
         let plan = run.state.instance(node).plan;
         let definition = &run.semantics.nodes[run.semantics.definitions[plan.index()] as usize];
-        if let Some(why) = &definition.refusal {
-            return Some(why.clone());
-        }
         let job = &run.semantics.files[definition.file].workflow.jobs[definition.job?];
-        let JobKind::Steps(steps) = &job.kind else { return None };
-        // One that has a condition may never be reached, and is refused only then.
-        steps.steps.iter().filter(|s| s.condition.text == "success()").find_map(|s| match &s.kind {
-            trainyard_job::spec::StepKind::Uses { action, .. } => refusal(action),
-            _ => None,
-        })
+        fitness::refusal(definition, job)
     }
 
     /// Starts offered jobs as long as there is room.

@@ -4,6 +4,7 @@ pub mod assignment;
 pub mod driver;
 pub mod event;
 pub mod files;
+pub mod fitness;
 pub mod groups;
 pub mod local_actions;
 pub mod narrow;

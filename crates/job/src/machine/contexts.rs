@@ -50,7 +50,7 @@ impl JobMachine {
 
 impl StepEnvironment<'_> {
     fn frame(&self) -> Option<&Frame> {
-        self.machine.strands.get(&self.strand).and_then(|s| s.frames.last())
+        self.machine.frame(self.strand)
     }
 
     fn composite(&self) -> Option<&CompositeFrame> {

@@ -17,7 +17,7 @@ impl JobMachine {
         let token = self.current(id).and_then(|c| c.stop_token.clone());
         if let Some(token) = token {
             if bare_name(line) == Some(token.as_str()) {
-                self.with_current(id, |c| c.stop_token = None);
+                self.current_mut(id, |c| c.stop_token = None);
             }
             self.actions.push(Action::Log(top, line.to_owned()));
             return;
@@ -25,16 +25,6 @@ impl JobMachine {
         match parse(line) {
             Some(command) => self.command(id, top, line, &command),
             None => self.actions.push(Action::Log(top, line.to_owned())),
-        }
-    }
-
-    fn current(&self, id: usize) -> Option<&super::Current> {
-        self.strands.get(&id)?.frames.last()?.current.as_ref()
-    }
-
-    fn with_current(&mut self, id: usize, change: impl FnOnce(&mut super::Current)) {
-        if let Some(current) = self.strand(id).frames.last_mut().and_then(|f| f.current.as_mut()) {
-            change(current);
         }
     }
 
@@ -46,7 +36,7 @@ impl JobMachine {
     fn refuse(&mut self, id: usize, top: usize, line: &str, why: String) {
         self.log(top, format!("##[error]Unable to process command '{line}' successfully."));
         self.log(top, format!("##[error]{why}"));
-        self.with_current(id, |c| c.failed = Some(why));
+        self.current_mut(id, |c| c.failed = Some(why));
     }
 
     fn command(&mut self, id: usize, top: usize, line: &str, command: &LineCommand) {
@@ -76,8 +66,8 @@ impl JobMachine {
                 self.log(top, "::add-mask::***");
             }
             "echo" => match data.trim().to_ascii_lowercase().as_str() {
-                "on" => self.with_current(id, |c| c.echo = true),
-                "off" => self.with_current(id, |c| c.echo = false),
+                "on" => self.current_mut(id, |c| c.echo = true),
+                "off" => self.current_mut(id, |c| c.echo = false),
                 _ => self.refuse(
                     id,
                     top,
@@ -87,7 +77,7 @@ impl JobMachine {
             },
             "stop-commands" => self.stop_commands(id, top, line, data),
             "set-output" => self.pair(id, top, line, command, |machine, id, name, value| {
-                machine.with_current(id, |c| c.outputs.insert(name, Value::from(value)));
+                machine.current_mut(id, |c| c.outputs.insert(name, Value::from(value)));
             }),
             // Only later stages of an action read states; a run step has none.
             "save-state" => self.pair(id, top, line, command, |_, _, _, _| {}),
@@ -117,7 +107,7 @@ impl JobMachine {
         }
         let token = token.to_owned();
         self.log(top, line);
-        self.with_current(id, |c| c.stop_token = Some(token));
+        self.current_mut(id, |c| c.stop_token = Some(token));
     }
 
     /// `set-output` and `save-state`: old, but they work.
@@ -192,7 +182,7 @@ impl JobMachine {
         };
         self.log(top, format!("##[{word}]{}", command.data));
         let mut over = false;
-        self.with_current(id, |c| {
+        self.current_mut(id, |c| {
             c.annotations[slot] += 1;
             over = c.annotations[slot] > MAX_ANNOTATIONS;
         });

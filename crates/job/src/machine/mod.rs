@@ -1,6 +1,9 @@
 //! The machine: what it is told, what it answers, and the order of things.
 
+mod actions;
+mod background;
 mod contexts;
+mod ending;
 mod lines;
 mod steps;
 
@@ -434,8 +437,8 @@ impl JobMachine {
         match input {
             Input::Start => self.begin(),
             Input::Answer(need, answer) => {
-                let waiting: Vec<usize> = self.strands.keys().copied().collect();
-                for id in waiting {
+                let ids: Vec<usize> = self.strands.keys().copied().collect();
+                for id in ids {
                     self.answer(id, &need, &answer);
                 }
             }
@@ -479,6 +482,31 @@ impl JobMachine {
         self.advance(MAIN);
     }
 
+    /// The innermost list of steps of a strand.
+    fn frame(&self, id: usize) -> Option<&Frame> {
+        self.strands.get(&id)?.frames.last()
+    }
+
+    fn frame_mut(&mut self, id: usize) -> Option<&mut Frame> {
+        self.strands.get_mut(&id)?.frames.last_mut()
+    }
+
+    /// The step that a strand is at.
+    fn current(&self, id: usize) -> Option<&Current> {
+        self.frame(id)?.current.as_ref()
+    }
+
+    fn current_mut(&mut self, id: usize, change: impl FnOnce(&mut Current)) {
+        if let Some(current) = self.frame_mut(id).and_then(|f| f.current.as_mut()) {
+            change(current);
+        }
+    }
+
+    /// Whether a strand is at a step of the job itself, not of an action.
+    fn in_job(&self, id: usize) -> bool {
+        self.strands.get(&id).is_some_and(|s| s.frames.len() == 1)
+    }
+
     /// A strand that exists: ids come from the map alone.
     #[allow(clippy::expect_used)]
     fn strand(&mut self, id: usize) -> &mut Strand {
@@ -486,7 +514,7 @@ impl JobMachine {
     }
 
     fn answer(&mut self, id: usize, need: &StepNeed, answer: &Answer) {
-        let Some(frame) = self.strands.get_mut(&id).and_then(|s| s.frames.last_mut()) else {
+        let Some(frame) = self.frame_mut(id) else {
             return;
         };
         let Some(current) = frame.current.as_mut().filter(|c| c.asked.as_ref() == Some(need))
@@ -579,25 +607,25 @@ impl JobMachine {
         }
     }
 
-    /// Tells the process of a strand to stop.
+    /// Tells the process that a strand runs to stop, for a cancel or the job's time limit.
     fn stop_strand(&mut self, id: usize, kind: StopKind) {
         let outcome = if self.timed_out { Outcome::TimedOut } else { Outcome::Cancelled };
-        let Some(strand) = self.strands.get_mut(&id) else { return };
-        let Some(current) = strand.frames.last_mut().and_then(|f| f.current.as_mut()) else {
-            return;
-        };
-        if let Some(process) = current.process {
-            current.stopped.get_or_insert(outcome);
-            self.actions.push(Action::Stop(process, kind));
-        }
+        self.stop_process(id, outcome, kind);
     }
 
     fn time_limit(&mut self, process: ProcessId) {
-        let Some(id) = self.processes.get(&process).copied() else { return };
-        if let Some(current) = self.strand(id).frames.last_mut().and_then(|f| f.current.as_mut()) {
-            current.stopped.get_or_insert(Outcome::TimedOut);
-            self.actions.push(Action::Stop(process, StopKind::Graceful));
+        if let Some(id) = self.processes.get(&process).copied() {
+            self.stop_process(id, Outcome::TimedOut, StopKind::Graceful);
         }
+    }
+
+    fn stop_process(&mut self, id: usize, outcome: Outcome, kind: StopKind) {
+        let current = self.frame_mut(id).and_then(|f| f.current.as_mut());
+        let Some((current, process)) = current.and_then(|c| c.process.map(|p| (c, p))) else {
+            return;
+        };
+        current.stopped.get_or_insert(outcome);
+        self.actions.push(Action::Stop(process, kind));
     }
 
     /// The number of the job's step that a strand is at.

@@ -1,0 +1,159 @@
+//! Jobs that start: a lease, a workspace, the step machine, a thread.
+
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use trainyard_engine::{Command, InstanceId};
+use trainyard_model::{Outcome, Value};
+use trainyard_plan::Reason;
+
+use super::{Driver, LiveJob, Message, now};
+use crate::builtin::{self, JobFacts};
+use crate::error::Result;
+use crate::host::environment;
+use crate::host::job::{self, Happening, Surroundings};
+use crate::host::workspace::Workspace;
+use crate::paths::job_dir;
+use crate::run::assignment::{RunFacts, machine};
+use crate::run::local_actions::LocalActions;
+use crate::ui::Event as Show;
+
+impl Driver<'_, '_> {
+    /// Starts offered jobs as long as there is room.
+    pub(super) fn fill(&mut self) -> Result<()> {
+        while self.active < self.world.settings.jobs {
+            let Some((index, node, attempt)) = self.queue.pop_front() else { break };
+            let lease = Command::Lease { node, attempt, runner: "local".into() };
+            if !self.tell(index, &lease)? {
+                continue;
+            }
+            self.launch(index, node)?;
+        }
+        Ok(())
+    }
+
+    fn launch(&mut self, index: usize, node: InstanceId) -> Result<()> {
+        let epoch = self.runs[index].state.instance(node).epoch;
+        match self.start_job(index, node, epoch) {
+            Ok(live) => {
+                let (run, name) = (self.runs[index].row.id, live.name.clone());
+                self.runs[index].jobs.insert(node, live);
+                self.active += 1;
+                self.tell(index, &Command::Begin { node, epoch })?;
+                self.ui.show(&Show::JobBegan { run, job: &name });
+            }
+            Err(why) => {
+                let finish = Command::Finish {
+                    node,
+                    epoch,
+                    outcome: Outcome::Failure,
+                    reason: Reason::new(why),
+                    outputs: Value::Null,
+                };
+                self.tell(index, &finish)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn start_job(
+        &mut self,
+        index: usize,
+        node: InstanceId,
+        epoch: u32,
+    ) -> std::result::Result<LiveJob, String> {
+        let run = &self.runs[index];
+        let world = self.world;
+        let name = world.event.repository.rsplit('/').next().unwrap_or("repository");
+        let tracking = format!("trainyard_{}_{}", run.row.id, node.0);
+        let folder = job_dir(&world.data, run.row.id, node.0);
+        let workspace = Workspace::create(&folder, name, &self.tools, &self.runs[index].event_text)
+            .map_err(|e| e.message)?;
+        let debug = world.secrets.get("ACTIONS_STEP_DEBUG").map(|s| s.expose() == "true");
+        let facts = RunFacts {
+            github: &run.github,
+            secrets: &world.secrets,
+            vars: &world.vars,
+            debug: debug.unwrap_or(false),
+            has_bash: self.has_bash,
+        };
+        let machine = machine(&run.semantics, &run.state, node, &workspace, &facts)?;
+        let step_names = machine.step_names();
+        let limit = run.state.instance(node).resolved.as_ref().map_or(0, |r| r.timeout_ms);
+        let log = folder.with_extension("log");
+        let job_facts = JobFacts {
+            root: world.repo.root.clone(),
+            common_dir: world.repo.common_dir.clone(),
+            work_tree: world.event.work_tree,
+            remote: world.repo.remote(),
+        };
+        let job_facts = serde_json::to_string(&job_facts).unwrap_or_default();
+        let base_env = self.base_env(&tracking, &workspace, &job_facts);
+        let (orders, order_receiver) = channel();
+        let (read, wake) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+            .map_err(|e| format!("no pipe: {e}"))?;
+        let sender = self.sender.clone();
+        let limit = Duration::from_millis(u64::try_from(limit).unwrap_or(0));
+        let thread = {
+            let (workspace, log) = (workspace.clone(), log.clone());
+            std::thread::spawn(move || {
+                let watch_sender = sender.clone();
+                let mut watch = move |happening: Happening| {
+                    let _ = watch_sender.send(Message::Happened(index, node, happening));
+                };
+                let end = job::run(
+                    machine,
+                    Surroundings {
+                        workspace: &workspace,
+                        base_env,
+                        log_path: &log,
+                        limit,
+                        orders: order_receiver,
+                        wake: read,
+                        actions: Box::new(LocalActions),
+                        watch: &mut watch,
+                    },
+                );
+                // The end is told first: the history is written while the folders go.
+                let _ = sender.send(Message::Ended(index, node, epoch, end));
+                workspace.remove();
+            })
+        };
+        let run = &self.runs[index];
+        let name = run.names.get(&node).cloned().unwrap_or_default();
+        let steps = step_names.into_iter().enumerate().map(|(i, n)| (i, (n, Instant::now())));
+        Ok(LiveJob {
+            epoch,
+            name,
+            orders,
+            wake,
+            log,
+            started: now().0,
+            steps: steps.collect(),
+            failed: Vec::new(),
+            thread,
+        })
+    }
+
+    fn base_env(
+        &mut self,
+        tracking: &str,
+        workspace: &Workspace,
+        facts: &str,
+    ) -> Vec<(String, String)> {
+        let settings = self.world.settings;
+        let mut env = environment::base(settings.inherit_env, &settings.env);
+        environment::set(&mut env, "RUNNER_TRACKING_ID", tracking);
+        environment::set(&mut env, builtin::FACTS, facts);
+        let program = std::env::current_exe().unwrap_or_default();
+        let data = &self.world.data;
+        let shims = self.shims.get_or_insert_with(|| builtin::shims(&data.join("shims"), &program));
+        if let Some(shims) = shims {
+            let path = environment::get(&env, "PATH").unwrap_or_default();
+            let own = builtin::default_environment(&workspace.temp).join("bin");
+            let path = format!("{}:{}:{path}", own.display(), shims.display());
+            environment::set(&mut env, "PATH", &path);
+        }
+        env
+    }
+}

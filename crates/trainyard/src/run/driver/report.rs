@@ -1,0 +1,232 @@
+//! What came of it: written into the history, and shown.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use trainyard_engine::{By, InstanceId, Record, RunState};
+use trainyard_job::AnnotationLevel;
+use trainyard_model::{Outcome, Timestamp};
+
+use super::Driver;
+use crate::error::{Error, Result};
+use crate::host::job::Happening;
+use crate::journal::{JobRow, NoteRow, StepRow};
+use crate::ui::{Event as Show, FailedStep};
+
+impl Driver<'_, '_> {
+    /// Appends records and shows what they mean.
+    pub(super) fn record(&mut self, index: usize, at: Timestamp, records: &[Record]) -> Result<()> {
+        let run = &mut self.runs[index];
+        let lines: Vec<String> = records
+            .iter()
+            .map(serde_json::to_string)
+            .collect::<std::result::Result<_, _>>()
+            .map_err(|e| Error::new(format!("a record cannot be written: {e}")))?;
+        self.journal.append(run.row.id, run.sequence, at.0, &lines)?;
+        run.sequence += lines.len();
+        for record in records {
+            match record {
+                Record::Resolved { node, resolved } => {
+                    let run = &mut self.runs[index];
+                    let name = full_name(&run.names, &run.state, *node, &resolved.name);
+                    run.names.insert(*node, name);
+                    if let Some(environment) = &resolved.environment {
+                        let note = format!(
+                            "the environment '{environment}' has no approvals or wait timers here"
+                        );
+                        self.ui.show(&Show::Note(&note));
+                    }
+                }
+                Record::Settled { node, .. } => self.settled(index, *node)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A node is over: shown and kept, if people know it as a job.
+    fn settled(&mut self, index: usize, node: InstanceId) -> Result<()> {
+        let run = &mut self.runs[index];
+        let instance = run.state.instance(node);
+        let Some(settled) = instance.settled() else { return Ok(()) };
+        let definition = run.semantics.definitions[instance.plan.index()] as usize;
+        let definition = &run.semantics.nodes[definition];
+        let Some(job) = definition.job else { return Ok(()) };
+        let is_group = settled.by == By::Nodes;
+        if is_group {
+            return Ok(());
+        }
+        let default = run.semantics.files[definition.file].workflow.jobs[job].id.clone();
+        let name = run
+            .names
+            .get(&node)
+            .cloned()
+            .unwrap_or_else(|| full_name(&run.names, &run.state, node, &default));
+        let not_run = run.not_run.contains(&node);
+        let outcome = settled.outcome;
+        let word = if not_run { "not run" } else { outcome.as_str() };
+        let live = run.jobs.get(&node);
+        let started = live.map(|j| j.started);
+        let log = live.map(|j| j.log.to_string_lossy().into_owned()).unwrap_or_default();
+        let row = JobRow {
+            node: i64::from(node.0),
+            path: run.state.path(node),
+            name: name.clone(),
+            outcome: word.to_owned(),
+            reason: settled.reason.0.clone(),
+            started,
+            ended: settled.at.0,
+            log,
+        };
+        self.journal.add_job(run.row.id, &row)?;
+        match run.summary.counts.iter_mut().find(|(k, _)| k == word) {
+            Some(count) => count.1 += 1,
+            None => run.summary.counts.push((word.to_owned(), 1)),
+        }
+        let failed_steps = live.map(|j| j.failed.clone()).unwrap_or_default();
+        let forgiven = settled.result == trainyard_model::JobResult::Success;
+        if let Some(live) = live.filter(|_| outcome == Outcome::Failure && !forgiven) {
+            for (step, pieces) in failed_steps {
+                let (job, log) = (name.clone(), live.log.clone());
+                run.summary.failures.push(FailedStep { job, step, log, pieces });
+            }
+        }
+        let millis = started.map(|s| settled.at.0 - s);
+        let id = run.row.id;
+        let reason = settled.reason.0.clone();
+        self.ui.show(&Show::JobEnded {
+            run: id,
+            job: &name,
+            outcome,
+            not_run,
+            reason: &reason,
+            millis,
+        });
+        Ok(())
+    }
+
+    pub(super) fn happened(
+        &mut self,
+        index: usize,
+        node: InstanceId,
+        happening: Happening,
+    ) -> Result<()> {
+        let run = &mut self.runs[index];
+        let id = run.row.id;
+        let Some(live) = run.jobs.get_mut(&node) else { return Ok(()) };
+        let note = |step: usize, kind: &str, text: String, place: String| NoteRow {
+            node: i64::from(node.0),
+            step: i64::try_from(step).unwrap_or(0),
+            kind: kind.to_owned(),
+            text,
+            place,
+        };
+        match happening {
+            Happening::StepBegan(step, name) => {
+                live.steps.insert(step, (name, Instant::now()));
+            }
+            Happening::StepEnded(step, report, pieces) => {
+                let (name, began) =
+                    live.steps.get(&step).cloned().unwrap_or((String::new(), Instant::now()));
+                let millis = match report.outcome {
+                    Outcome::Skipped => 0,
+                    _ => i64::try_from(began.elapsed().as_millis()).unwrap_or(0),
+                };
+                if report.conclusion == Outcome::Failure {
+                    live.failed.push((name.clone(), pieces.clone()));
+                }
+                let row = StepRow {
+                    node: i64::from(node.0),
+                    index: i64::try_from(step).unwrap_or(0),
+                    name: name.clone(),
+                    outcome: report.outcome.as_str().into(),
+                    conclusion: report.conclusion.as_str().into(),
+                    reason: report.reason.clone().unwrap_or_default(),
+                    millis,
+                    pieces,
+                };
+                self.journal.add_step(id, &row)?;
+                if self.ui.copies_logs() {
+                    // A slow reader of our output must not hold up others who write history.
+                    self.journal.commit()?;
+                }
+                self.ui.show(&Show::StepEnded {
+                    run: id,
+                    job: &live.name,
+                    step: &name,
+                    report: &report,
+                    millis,
+                    log: &live.log,
+                    pieces: &row.pieces,
+                });
+            }
+            Happening::Annotated(step, annotation) => {
+                let place = match (&annotation.file, annotation.line) {
+                    (Some(file), Some(line)) => format!("{file}:{line}"),
+                    (Some(file), None) => file.clone(),
+                    _ => String::new(),
+                };
+                let kind = match annotation.level {
+                    AnnotationLevel::Error => "error",
+                    AnnotationLevel::Warning => "warning",
+                    AnnotationLevel::Notice => "notice",
+                };
+                let text = match &annotation.title {
+                    Some(title) => format!("{title}: {}", annotation.message),
+                    None => annotation.message.clone(),
+                };
+                let shown = !text.starts_with("Process completed with exit code");
+                if annotation.level == AnnotationLevel::Error && shown {
+                    let at = if place.is_empty() { String::new() } else { format!("{place}: ") };
+                    run.summary.errors.push(format!("{}: {at}{text}", live.name));
+                }
+                self.journal.add_note(id, &note(step, kind, text, place))?;
+                self.ui.show(&Show::Annotated {
+                    run: id,
+                    job: &live.name,
+                    annotation: &annotation,
+                });
+            }
+            Happening::Summary(step, text) => {
+                self.journal.add_note(id, &note(step, "summary", text, String::new()))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn conclude(&mut self, index: usize) -> Result<()> {
+        let run = &mut self.runs[index];
+        let Some(settled) = run.state.conclusion() else { return Ok(()) };
+        if run.over || !run.jobs.is_empty() {
+            return Ok(());
+        }
+        run.over = true;
+        let at = settled.at.0;
+        run.row.status = settled.result.as_str().to_owned();
+        run.summary.status = run.row.status.clone();
+        run.summary.millis = at - run.row.started;
+        if !settled.reason.0.is_empty() {
+            let note = format!("{}: {}", run.row.workflow, settled.reason.0);
+            self.ui.show(&Show::Note(&note));
+        }
+        self.journal.end_run(run.row.id, &run.row.status, at)?;
+        self.ui.show(&Show::RunEnded(&run.summary));
+        Ok(())
+    }
+}
+
+/// `caller / job`, as GitHub names the jobs of called workflows.
+fn full_name(
+    names: &BTreeMap<InstanceId, String>,
+    state: &RunState,
+    node: InstanceId,
+    own: &str,
+) -> String {
+    match state.scope_of(node) {
+        Some(scope) if scope != InstanceId::ROOT => match names.get(&scope) {
+            Some(outer) => format!("{outer} / {own}"),
+            None => own.to_owned(),
+        },
+        _ => own.to_owned(),
+    }
+}

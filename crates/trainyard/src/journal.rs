@@ -259,6 +259,21 @@ impl Journal {
         Ok(())
     }
 
+    /// Marks runs as interrupted whose process is gone; which they are.
+    pub fn abandoned(&self, gone: fn(i64) -> bool) -> Result<Vec<i64>> {
+        let mut statement =
+            self.connection.prepare("SELECT id, process FROM runs WHERE status = 'running'")?;
+        let rows = statement.query_map([], |r| Ok((r.get::<_, i64>(0)?, r.get::<_, i64>(1)?)))?;
+        let rows: Vec<(i64, i64)> = rows.collect::<rusqlite::Result<_>>()?;
+        let runs: Vec<i64> = rows.iter().filter(|(_, p)| gone(*p)).map(|(id, _)| *id).collect();
+        for id in &runs {
+            self.touch()?;
+            self.connection
+                .execute("UPDATE runs SET status = 'interrupted' WHERE id = ?1", params![id])?;
+        }
+        Ok(runs)
+    }
+
     /// The latest runs, newest first.
     pub fn runs(&self, limit: usize) -> Result<Vec<RunRow>> {
         let mut statement = self.connection.prepare(

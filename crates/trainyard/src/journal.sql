@@ -5,6 +5,7 @@ CREATE TABLE runs (
   process INTEGER NOT NULL, started INTEGER NOT NULL, ended INTEGER
 );
 CREATE INDEX runs_by_workflow ON runs (repository, path, number);
+CREATE INDEX runs_by_status ON runs (status) WHERE status = 'running';
 CREATE TABLE records (
   run INTEGER NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL, record TEXT NOT NULL,
   PRIMARY KEY (run, seq)

@@ -213,3 +213,99 @@ fn a_dry_run_says_what_will_not_run_and_why() {
         .shows("u would fail: it uses 'actions/cache@v4'")
         .hides("g is not run");
 }
+
+#[test]
+fn an_empty_image_is_no_container() {
+    let repo = Repo::with(
+        "on: push\njobs:\n  a: {runs-on: ubuntu-latest, container: {image: ''}, steps: [{run: echo plain}]}\n  \
+         b:\n    runs-on: ubuntu-latest\n    strategy: {fail-fast: false, matrix: {image: ['', 'debian']}}\n    \
+         container: '${{ matrix.image }}'\n    steps: [{run: 'echo image=${{ matrix.image }}.'}]\n",
+    );
+    repo.run(&[])
+        .shows("plain")
+        .shows("image=.")
+        .shows("b (debian): failure: it asks for `container`")
+        .hides("image=debian")
+        .exits(1);
+}
+
+#[test]
+fn a_matrix_key_that_no_job_has_is_refused() {
+    let repo = Repo::with(
+        "on: push\njobs:\n  a: {runs-on: ubuntu-latest, strategy: {matrix: {os: [x, y]}}, steps: [{run: 'echo leg-${{ matrix.os }}'}]}\n",
+    );
+    repo.run(&["--matrix", "oss:x"]).shows("no job has a matrix with 'oss'").shows("os").exits(2);
+    repo.run(&["--matrix", "os:x"]).shows("leg-x").hides("leg-y").exits(0);
+}
+
+#[test]
+fn less_than_a_minute_is_no_time_limit() {
+    let repo = Repo::with(
+        "on: push\njobs:\n  a: {runs-on: ubuntu-latest, timeout-minutes: 0.5, steps: [{run: echo ran}]}\n",
+    );
+    repo.run(&[]).shows("ran").exits(0);
+}
+
+#[test]
+fn what_a_killed_run_left_is_ended_by_the_next() {
+    let repo = job("      - {run: 'echo $$ > $ROOT/pid; echo x > $ROOT/ready; exec sleep 1000'}\n");
+    let root = format!("ROOT={}", repo.root.display());
+    let mut child = started(&repo, &["--env", &root]);
+    child.0.kill().unwrap();
+    child.0.wait().unwrap();
+    let pid: i32 = std::fs::read_to_string(repo.path("pid")).unwrap().trim().parse().unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::test_kill_process(pid).expect("the step goes on without its run");
+    repo.file(
+        ".github/workflows/ci.yml",
+        "on: push\njobs: {a: {runs-on: ubuntu-latest, steps: [{run: echo}]}}\n",
+    );
+    repo.run(&[]).exits(0);
+    let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    assert!(state.is_err() || state.unwrap().contains(") Z"), "the step still runs");
+    repo.call(&["runs"]).shows("interrupted");
+}
+
+#[test]
+fn pip_installs_for_the_user_into_the_jobs_own_environment() {
+    let repo = job(
+        "      - uses: actions/setup-python@v5\n      - run: python -m pip install -q --no-index --user ./pkg && pip install --no-index --user ./pkg && python -c 'import mine'\n",
+    );
+    repo.file(
+        ".github/workflows/ci.yml",
+        &std::fs::read_to_string(repo.path(".github/workflows/ci.yml")).unwrap().replace(
+            "      - uses: actions/setup",
+            "      - uses: actions/checkout@v4\n      - uses: actions/setup",
+        ),
+    );
+    repo.file("pkg/mine.py", "");
+    repo.file(
+        "pkg/pyproject.toml",
+        "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n[project]\nname = 'mine'\nversion = '1'\n",
+    );
+    repo.file(
+        "pkg/backend.py",
+        r#"
+import os, zipfile
+def build_wheel(folder, *_):
+    name = "mine-1-py3-none-any.whl"
+    with zipfile.ZipFile(os.path.join(folder, name), "w") as z:
+        z.writestr("mine.py", "")
+        z.writestr("mine-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: mine\nVersion: 1\n")
+        z.writestr("mine-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        z.writestr("mine-1.dist-info/RECORD", "")
+    return name
+"#,
+    );
+    repo.run(&[]).exits(0);
+}
+
+#[test]
+fn a_broken_action_outside_the_github_folder_is_found_by_check() {
+    let repo =
+        Repo::with("on: push\njobs: {a: {runs-on: ubuntu-latest, steps: [{uses: ./tools/act}]}}\n");
+    repo.file("tools/act/action.yml", "name: x\nruns: {using: composite, steps: [{run: echo}]}\n");
+    let ran = repo.call(&["check", "--format", "json"]);
+    assert!(ran.out.contains("tools/act/action.yml") && ran.out.contains("shell"), "{}", ran.out);
+    ran.exits(1);
+}

@@ -16,6 +16,8 @@ use crate::span_of;
 pub const MAX_CALLED_FILES: usize = 50;
 /// How deep workflows may call each other (GitHub's documentation: ten levels).
 pub const MAX_CALL_DEPTH: usize = 10;
+/// Jobs of a workflow and of all that it calls: calls within calls multiply.
+pub const MAX_NODES: usize = 20_000;
 
 /// A workflow with its source.
 #[derive(Debug)]
@@ -101,6 +103,12 @@ impl Lowerer<'_> {
         let current = Arc::clone(&self.out.files[file]);
         let mut ids: Vec<PlanNodeId> = Vec::new();
         for (index, job) in current.workflow.jobs.iter().enumerate() {
+            if self.out.nodes.len() > MAX_NODES {
+                let message =
+                    format!("The workflow and all that it calls have over {MAX_NODES} jobs");
+                self.error(file, "call/too-many-jobs", job.place, message);
+                return;
+            }
             let definition = u32::try_from(self.out.nodes.len()).unwrap_or(u32::MAX);
             self.out.nodes.push(NodeDefinition {
                 file,
@@ -384,6 +392,11 @@ pub fn is_local(uses: &str) -> bool {
 /// What this version refuses to run, said per job before it starts.
 fn refusal(job: &Job) -> Option<String> {
     let given = |t: &Option<Template>| t.as_ref().is_some_and(|t| t.as_str() != Some(""));
+    // One that an expression names is known only when the job starts.
+    let image = |t: &Option<Template>| {
+        let image = t.as_ref().map(|t| t.get("image").unwrap_or(t));
+        image.is_some_and(|i| i.as_str() != Some("") && !i.has_expressions())
+    };
     match &job.kind {
         JobKind::Call(call) if !is_local(&call.uses) => Some(format!(
             "it calls the workflow '{}' of another repository, which Trainyard cannot do yet",
@@ -391,7 +404,7 @@ fn refusal(job: &Job) -> Option<String> {
         )),
         JobKind::Call(_) => None,
         JobKind::Steps(steps) => [
-            (given(&steps.container), "container"),
+            (image(&steps.container), "container"),
             (steps.services.is_some(), "services"),
             (given(&steps.snapshot), "snapshot"),
         ]

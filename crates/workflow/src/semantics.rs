@@ -197,9 +197,11 @@ impl WorkflowSemantics {
                 }
             },
         };
-        // GitHub reads whole minutes.
+        // Whole minutes (`ConvertToJobTimeout`); none left is no limit of the job's own, as it is
+        // for a step (`StepsRunner.cs`). What the service makes of it is in no public source.
+        let whole = if minutes.trunc() > 0.0 { minutes.trunc() } else { default };
         #[allow(clippy::cast_possible_truncation)]
-        Ok((minutes.trunc() as i64).saturating_mul(60_000))
+        Ok((whole as i64).saturating_mul(60_000))
     }
 
     fn boolean(

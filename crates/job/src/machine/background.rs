@@ -6,6 +6,7 @@ use std::sync::Arc;
 use trainyard_model::{Object, Outcome, Value};
 
 use super::ending::{prepend, record_step};
+use super::steps::static_name;
 use super::{
     Action, Deferred, Ended, Frame, JobMachine, MAIN, MAX_BACKGROUND, Status, StepReport, StopKind,
     Strand, put,
@@ -154,9 +155,11 @@ impl JobMachine {
             let first = !std::mem::replace(&mut strand.deferred.joined, true);
             let env = std::mem::take(&mut strand.deferred.env);
             let path = std::mem::take(&mut strand.deferred.path);
-            let step_id = self.spec.steps[index].id.clone();
+            let step = &self.spec.steps[index];
+            let step_id = step.id.clone();
             if ended.conclusion == Outcome::Failure && !cancelled {
-                failed.get_or_insert(step_id.clone());
+                let own = !step_id.starts_with("__");
+                failed.get_or_insert(if own { step_id.clone() } else { static_name(step) });
             }
             if !first {
                 continue;

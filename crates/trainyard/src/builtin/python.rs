@@ -146,6 +146,7 @@ pub fn make_environment(interpreter: &Interpreter, folder: &Path) -> Result<()> 
         return Err(failed("no environment can be made"));
     }
     let python = folder.join("bin/python");
+    allow_user_installs(folder, interpreter)?;
     if let Some(wheel) = bundled_pip(&python)
         && install_pip_wheel(&wheel, folder, interpreter)
     {
@@ -155,6 +156,19 @@ pub fn make_environment(interpreter: &Interpreter, folder: &Path) -> Result<()> 
         return Err(failed("pip cannot be put into an environment"));
     }
     Ok(())
+}
+
+/// `pip install --user` works on a hosted runner, and pip refuses it in an environment: here it
+/// installs into the job's own, which is as private. Python runs lines of `.pth` files that begin
+/// with `import`.
+fn allow_user_installs(folder: &Path, interpreter: &Interpreter) -> Result<()> {
+    let (major, minor, _) = interpreter.version;
+    let packages = folder.join(format!("lib/python{major}.{minor}/site-packages"));
+    let path = packages.join("trainyard-user-installs.pth");
+    let line = "import sys; a = getattr(sys, 'argv', ['']); \
+        p = a[0].rsplit('/', 1)[-1].startswith('pip') or 'pip' in getattr(sys, 'orig_argv', [])[:3]; \
+        p and a.__setitem__(slice(None), [x for x in a if x != '--user'])\n";
+    fs::write(&path, line).map_err(|e| Error::io("write", &path, &e))
 }
 
 /// The wheel of pip that comes with an interpreter.

@@ -69,7 +69,10 @@ fn of_repository(directory: &Path) -> Result<Vec<PathBuf>> {
     for name in ["action.yml", "action.yaml"] {
         files.extend(Some(root.join(name)).filter(|p| p.is_file()));
     }
+    let used: Vec<PathBuf> = files.iter().flat_map(|f| local_actions(f, &root)).collect();
+    files.extend(used);
     files.sort();
+    files.dedup();
     if files.is_empty() {
         return Err(Error::new(format!("{} has no workflows", root.display()))
             .hint("name files: trainyard check FILE..."));
@@ -80,6 +83,21 @@ fn of_repository(directory: &Path) -> Result<Vec<PathBuf>> {
         f.strip_prefix(&here).map(Path::to_owned).unwrap_or(f)
     };
     Ok(files.into_iter().map(short).collect())
+}
+
+/// The files of local actions that a workflow or action names, wherever they lie.
+fn local_actions(file: &Path, root: &Path) -> Vec<PathBuf> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let used = text.lines().filter_map(|line| {
+        let (_, uses) = line.split_once("uses:")?;
+        let uses = uses.trim().trim_matches(['"', '\'']);
+        uses.strip_prefix("./").or(uses.strip_prefix("$/"))
+    });
+    let manifest = |path: &str| {
+        let folder = root.join(path.split([' ', ',', '}']).next().unwrap_or(path));
+        ["action.yml", "action.yaml"].map(|n| folder.join(n)).into_iter().find(|p| p.is_file())
+    };
+    used.filter_map(manifest).collect()
 }
 
 fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) {

@@ -126,6 +126,19 @@ pub fn one(expr: &str, contexts: &[String]) -> Result<Exit> {
             outln!("{}", value.to_json_pretty());
             Ok(Exit::Success)
         }
-        Err(fault) => Err(Error::new(fault.message)),
+        Err(fault) => {
+            let error = Error::new(fault.message);
+            let status = ["success", "failure", "always", "cancelled"];
+            let called = |name: &&&str| {
+                let at = expr.to_ascii_lowercase().find(&format!("{name}("));
+                at.is_some() && error.message.starts_with("Unrecognized function")
+            };
+            Err(match status.iter().find(called) {
+                Some(name) => error.hint(format!(
+                    "{name}() asks for the status of a run; it has a meaning only in `if`"
+                )),
+                None => error,
+            })
+        }
     }
 }

@@ -265,6 +265,7 @@ fn plan(
     if planned.is_empty() {
         return Err(nothing(event, settings, &refused));
     }
+    narrow::check_legs(&planned, &settings.matrix)?;
     let Some(opening) = opening else {
         for plan in &planned {
             outln!("would run {}", plan.file.path);

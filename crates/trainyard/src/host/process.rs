@@ -169,6 +169,21 @@ pub fn bury_orphans() {
     }
 }
 
+/// Kills what the jobs of a run left behind whose own process is gone: they are no children of
+/// this one, so all processes of this user are looked at.
+pub fn kill_abandoned(run: i64, data: &Path) {
+    let tracking = format!("RUNNER_TRACKING_ID=trainyard_{run}_");
+    let temp = format!("RUNNER_TEMP={}/", data.display());
+    for stat in processes() {
+        let Ok(environ) = std::fs::read(format!("/proc/{}/environ", stat.pid)) else { continue };
+        let has =
+            |wanted: &str| environ.split(|b| *b == 0).any(|v| v.starts_with(wanted.as_bytes()));
+        if has(&tracking) && has(&temp) {
+            kill_family(stat.pid);
+        }
+    }
+}
+
 /// Kills what a job left behind: adopted processes that carry its tracking id.
 pub fn kill_leftovers(tracking: &str) {
     let own = rustix::process::getpid().as_raw_nonzero().get();

@@ -10,7 +10,7 @@ use trainyard_job::mask::Masker;
 use trainyard_job::spec::JobSpec;
 use trainyard_job::{JobContexts, JobMachine, Places};
 use trainyard_model::{Object, Secret, Value};
-use trainyard_workflow::model::{CallSecrets, JobKind};
+use trainyard_workflow::model::{CallSecrets, JobKind, StepsJob};
 use trainyard_workflow::semantics::{WorkflowSemantics, needs_context};
 use trainyard_workflow::span_of;
 
@@ -80,6 +80,26 @@ impl Environment for CallContexts<'_> {
     }
 }
 
+/// What a job or a call sees before it runs.
+fn call_contexts<'a>(
+    state: &'a RunState,
+    id: InstanceId,
+    facts: &RunFacts<'a>,
+    secrets: Value,
+) -> CallContexts<'a> {
+    let scope = state.scope_of(id).unwrap_or(InstanceId::ROOT);
+    let cell = state.instance(id).cell.as_ref();
+    CallContexts {
+        github: facts.github,
+        inputs: &state.instance(scope).inputs,
+        vars: facts.vars,
+        needs: needs_context(&state.needs_of(id)),
+        matrix: cell.map(|c| c.values.clone()).unwrap_or_default(),
+        strategy: cell.map(|c| c.strategy.clone()).unwrap_or_default(),
+        secrets,
+    }
+}
+
 fn secrets_value(secrets: &Secrets) -> Value {
     Value::object(secrets.iter().map(|(k, v)| (k.as_str(), Value::from(v.expose()))))
 }
@@ -109,20 +129,7 @@ fn secrets_of(
             CallSecrets::Inherit => secrets,
             CallSecrets::None => Secrets::new(),
             CallSecrets::Map(map) => {
-                let outer = state.scope_of(scope).unwrap_or(InstanceId::ROOT);
-                let contexts = CallContexts {
-                    github: facts.github,
-                    inputs: &state.instance(outer).inputs,
-                    vars: facts.vars,
-                    needs: needs_context(&state.needs_of(scope)),
-                    matrix: instance.cell.as_ref().map(|c| c.values.clone()).unwrap_or_default(),
-                    strategy: instance
-                        .cell
-                        .as_ref()
-                        .map(|c| c.strategy.clone())
-                        .unwrap_or_default(),
-                    secrets: secrets_value(&secrets),
-                };
+                let contexts = call_contexts(state, scope, facts, secrets_value(&secrets));
                 let pairs = map.evaluate_pairs(&contexts).map_err(|e| format!("secrets: {e}"))?;
                 pairs
                     .into_iter()
@@ -150,6 +157,7 @@ pub fn machine(
     let file = &semantics.files[node.file].workflow;
     let job = node.job.map(|j| &file.jobs[j]).ok_or("the node is no job")?;
     let JobKind::Steps(steps) = &job.kind else { return Err("the job has no steps".into()) };
+    no_container(steps, state, id, facts)?;
     let secrets = secrets_of(semantics, state, id, facts)?;
     let mut masker = Masker::default();
     masker.add_all(secrets.values().map(Secret::expose));
@@ -186,6 +194,24 @@ pub fn machine(
         places: Places(Some(Arc::new(places_of(semantics)))),
     };
     Ok(JobMachine::new(spec, contexts, masker))
+}
+
+/// An image that an expression names may come out empty: then the job has no container.
+fn no_container(
+    steps: &StepsJob,
+    state: &RunState,
+    id: InstanceId,
+    facts: &RunFacts<'_>,
+) -> Result<(), String> {
+    let Some(container) = &steps.container else { return Ok(()) };
+    let contexts = call_contexts(state, id, facts, Value::Null);
+    let image = container.get("image").unwrap_or(container);
+    let image = image.evaluate(&contexts).map_err(|e| format!("container: {e}"))?;
+    let image = image.get("image").cloned().unwrap_or(image);
+    match image.to_text().is_empty() {
+        true => Ok(()),
+        false => Err("it asks for `container`, which Trainyard cannot run yet".into()),
+    }
 }
 
 /// `file:line:column` of a place in the run's files.

@@ -1,9 +1,50 @@
-//! Narrowing a run to one job and what it needs.
+//! Narrowing a run: to one job and what it needs, to some legs of a matrix.
 
 use std::collections::BTreeSet;
 
+use trainyard_expression::{Template, TemplateKind};
 use trainyard_plan::{Plan, PlanNodeId};
 use trainyard_workflow::lower::{Lowered, WorkflowFile};
+
+use crate::error::{Error, Result};
+use crate::run::driver::Planned;
+
+/// Refuses a `--matrix` key that no job of any workflow has. A matrix that an expression makes may
+/// have any key, and is left alone.
+pub fn check_legs(planned: &[Planned], legs: &[(String, String)]) -> Result<()> {
+    let mut known: BTreeSet<String> = BTreeSet::new();
+    for file in planned.iter().flat_map(|p| &p.lowered.files) {
+        for job in &file.workflow.jobs {
+            let Some(matrix) = job.strategy.as_ref().and_then(|s| s.get("matrix")) else {
+                continue;
+            };
+            if !keys(matrix, &mut known) {
+                return Ok(());
+            }
+        }
+    }
+    let strange = legs.iter().find(|(k, _)| !known.iter().any(|n| n.eq_ignore_ascii_case(k)));
+    let Some((key, _)) = strange else { return Ok(()) };
+    let there: Vec<&str> = known.iter().map(String::as_str).collect();
+    Err(Error::new(format!("no job has a matrix with '{key}'")).hint(match there.is_empty() {
+        true => "no job that runs has a matrix".to_owned(),
+        false => format!("the matrices have: {}", there.join(", ")),
+    }))
+}
+
+/// The keys of a matrix as written; false if an expression may bring others.
+fn keys(matrix: &Template, known: &mut BTreeSet<String>) -> bool {
+    let TemplateKind::Mapping(pairs) = &matrix.kind else { return false };
+    pairs.iter().all(|(key, value)| match (key.as_str(), &value.kind) {
+        (Some("exclude"), _) => true,
+        (Some("include"), TemplateKind::Sequence(items)) => items.iter().all(|i| keys(i, known)),
+        (None, _) | (Some("include"), _) => false,
+        (Some(key), _) => {
+            known.insert(key.to_owned());
+            true
+        }
+    })
+}
 
 /// Keeps one job of the root and what it needs. False if there is no such job.
 pub fn to_job(lowered: &mut Lowered, file: &WorkflowFile, job: &str) -> bool {

@@ -283,7 +283,7 @@ impl Ui {
             "\n{} · {}: {} in {}",
             summary.workflow,
             summary.status,
-            counts.join(", "),
+            if counts.is_empty() { "no job ran".into() } else { counts.join(", ") },
             duration(summary.millis)
         )?;
         let next = match summary.failures.is_empty() {

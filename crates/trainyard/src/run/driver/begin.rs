@@ -15,6 +15,9 @@ use crate::ui::{Event as Show, RunSummary};
 
 impl Driver<'_, '_> {
     pub(super) fn begin(&mut self, planned: Vec<Planned>) -> Result<()> {
+        for run in self.journal.abandoned(process_is_gone)? {
+            crate::host::process::kill_abandoned(run, &self.world.data);
+        }
         let at = now();
         for plan in planned {
             let index = self.runs.len();
@@ -64,6 +67,8 @@ impl Driver<'_, '_> {
             });
             self.record(index, at, &records)?;
         }
+        // The runs' numbers name their folders: they are taken before the first of those is made.
+        self.journal.commit()?;
         self.unsettled.extend(0..self.runs.len());
         self.settle_down()
     }
@@ -129,4 +134,8 @@ fn title(plan: &Planned, semantics: &WorkflowSemantics, event: &Event) -> String
 fn payload_text(github: &Value) -> String {
     let payload = github.get("event").cloned().unwrap_or_default();
     serde_json::to_string_pretty(&payload).unwrap_or_else(|_| "{}".into())
+}
+
+fn process_is_gone(process: i64) -> bool {
+    !std::path::Path::new(&format!("/proc/{process}")).exists()
 }

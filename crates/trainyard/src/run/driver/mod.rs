@@ -16,7 +16,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use trainyard_engine::{Cause, Command, Effect, EffectKey, InstanceId, RunState, Strength, decide};
-use trainyard_model::{Timestamp, Value};
+use trainyard_model::{Outcome, Timestamp, Value};
 use trainyard_plan::{Group, Reason};
 use trainyard_workflow::lower::{Lowered, WorkflowFile};
 use trainyard_workflow::semantics::WorkflowSemantics;
@@ -365,13 +365,15 @@ impl Driver<'_, '_> {
             true => Value::Null,
             false => Value::object(end.outputs.into_iter().map(|(k, v)| (k, Value::from(v)))),
         };
-        let finish = Command::Finish {
-            node,
-            epoch,
-            outcome: end.outcome,
-            reason: Reason::default(),
-            outputs,
+        let resolved = self.runs[index].state.instance(node).resolved.as_ref();
+        let minutes = resolved.map_or(0, |r| r.timeout_ms / 60_000);
+        let reason = match end.outcome {
+            Outcome::TimedOut => Reason::new(format!(
+                "it has exceeded the maximum execution time of {minutes} minutes"
+            )),
+            _ => Reason::default(),
         };
+        let finish = Command::Finish { node, epoch, outcome: end.outcome, reason, outputs };
         self.tell(index, &finish)?;
         if let Some(live) = self.runs[index].jobs.remove(&node) {
             debug_assert_eq!(live.epoch, epoch, "a job has one lease here");

@@ -5,17 +5,18 @@
 //! a command ([`command::may_hold_command`]) and masks the rest with [`mask::Masker`].
 //! The rules are those of actions/runner `src/Runner.Worker`.
 //!
-//! Deliberately absent, until something needs them: JavaScript and Docker actions with their pre
-//! and post stages, problem matchers.
+//! Deliberately absent, until something needs them: Docker actions.
 
 pub mod command;
 pub mod files;
 mod machine;
 pub mod mask;
+pub mod matcher;
 pub mod shell;
 pub mod spec;
 
 pub use machine::{
-    Action, Annotation, AnnotationLevel, Answer, Exit, Input, JobContexts, JobMachine, Loaded,
-    Places, Process, ProcessId, ProcessKind, StepNeed, StepReport, StopKind,
+    Action, Annotation, AnnotationLevel, Answer, BuiltinSpec, Exit, Input, JobContexts, JobMachine,
+    Loaded, LoadedSet, Places, Process, ProcessId, ProcessKind, Runs, Stage, StepNeed, StepReport,
+    StopKind,
 };

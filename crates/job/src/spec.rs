@@ -115,3 +115,29 @@ pub struct InputSpec {
     /// What to say when it is used.
     pub deprecation: Option<String>,
 }
+
+/// A JavaScript action.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeSpec {
+    /// `name`
+    pub name: Option<String>,
+    /// Inputs in order, with their defaults.
+    pub inputs: Vec<InputSpec>,
+    /// `using`: `node20` and its kin, in lower case.
+    pub using: String,
+    /// `main`: the script, relative to the action's folder.
+    pub main: String,
+    /// `pre`
+    pub pre: Option<StageSpec>,
+    /// `post`
+    pub post: Option<StageSpec>,
+}
+
+/// The script of a JavaScript action that runs before or after the job's steps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StageSpec {
+    /// The script, relative to the action's folder.
+    pub script: String,
+    /// `pre-if` or `post-if`; `always()` when there is none. Nothing is put in front of it.
+    pub condition: Condition,
+}

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::actions::places::{GITHUB, Places};
 use crate::builtin;
 use crate::commands::logs::Which;
 use crate::commands::run::{Instead, output_or_default, read_dotenv};
@@ -81,7 +82,11 @@ enum Command {
         failed: bool,
     },
     #[command(hide = true)]
-    InternalAction { name: String },
+    InternalAction {
+        name: String,
+        #[arg(long)]
+        post: bool,
+    },
     #[command(hide = true)]
     InternalPip {
         real: PathBuf,
@@ -156,6 +161,15 @@ struct RunArgs {
     /// LABEL=host runs jobs with that label here, LABEL=skip does not
     #[arg(long)]
     runner: Vec<String>,
+    /// A folder that stands for a repository of actions, OWNER/NAME@REF=DIR
+    #[arg(long, value_name = "SLUG@REF=DIR")]
+    local_repository: Vec<String>,
+    /// A folder that holds OWNER/NAME.git, looked in before the network
+    #[arg(long, value_name = "DIR")]
+    action_mirror: Vec<PathBuf>,
+    /// Run actions/checkout and its kin as they are published, not as they are built in
+    #[arg(long)]
+    no_builtin_actions: bool,
     /// Jobs at once; the number of cores when not given
     #[arg(long)]
     jobs: Option<usize>,
@@ -189,7 +203,7 @@ pub fn run() -> Result<Exit> {
         Command::Runs { limit } => runs::runs(limit),
         Command::View { run, json } => view::view(run, json),
         Command::Logs { run, job, step, failed } => logs::logs(run, &Which { job, step, failed }),
-        Command::InternalAction { name } => Ok(builtin::run(&name)),
+        Command::InternalAction { name, post } => Ok(builtin::run(&name, post)),
         Command::InternalPip { real, args } => Err(builtin::pip(&real, &args)),
     }
 }
@@ -219,6 +233,35 @@ fn label(text: &str) -> Result<(String, bool)> {
         Some((label, "skip")) => Ok((label.to_owned(), false)),
         _ => Err(Error::new(format!("--runner {text}: expected LABEL=host or LABEL=skip"))),
     }
+}
+
+/// Where to look for other repositories, as far as the call says it.
+fn places(local: &[String], mirrors: &[PathBuf]) -> Result<Places> {
+    let mut places = Places { forge: GITHUB.to_owned(), ..Places::default() };
+    for text in local {
+        let parts = text.split_once('=').and_then(|(name, folder)| {
+            let (slug, reference) = name.split_once('@')?;
+            (slug.split('/').count() == 2 && !reference.is_empty())
+                .then_some((slug, reference, folder))
+        });
+        let Some((slug, reference, folder)) = parts else {
+            return Err(Error::new(format!(
+                "--local-repository {text}: expected OWNER/NAME@REF=DIR"
+            )));
+        };
+        let folder = folder_of("local-repository", std::path::Path::new(folder))?;
+        places.local.push((slug.to_owned(), reference.to_owned(), folder));
+    }
+    for mirror in mirrors {
+        let folder = folder_of("action-mirror", mirror)?;
+        places.mirrors.push(folder.to_string_lossy().into_owned());
+    }
+    Ok(places)
+}
+
+fn folder_of(flag: &str, path: &std::path::Path) -> Result<PathBuf> {
+    let found = std::fs::canonicalize(path).ok().filter(|p| p.is_dir());
+    found.ok_or_else(|| Error::new(format!("--{flag}: there is no folder {}", path.display())))
 }
 
 fn settings(args: RunArgs) -> Result<Settings> {
@@ -264,6 +307,8 @@ fn settings(args: RunArgs) -> Result<Settings> {
         env: list("env", &args.env, pair_or_variable)?,
         inherit_env: args.inherit_env,
         labels: args.runner.iter().map(|t| label(t)).collect::<Result<Vec<_>>>()?,
+        places: places(&args.local_repository, &args.action_mirror)?,
+        builtin_actions: !args.no_builtin_actions,
         jobs: args.jobs.unwrap_or(cores).max(1),
         output: output_or_default(args.output),
     })

@@ -6,6 +6,7 @@ macro_rules! outln {
     ($($text:tt)*) => { $crate::ui::text::line(format_args!($($text)*)) };
 }
 
+mod actions;
 mod builtin;
 mod cli;
 mod commands;

@@ -204,13 +204,13 @@ fn secrets_stay_out_of_remarks_and_environment_urls() {
 #[test]
 fn a_dry_run_says_what_will_not_run_and_why() {
     let repo = Repo::with(
-        "on: push\njobs:\n  w: {runs-on: windows-latest, steps: [{run: echo}]}\n  g: {runs-on: {group: fleet}, steps: [{run: echo}]}\n  c: {runs-on: ubuntu-latest, container: debian, steps: [{run: echo}]}\n  u: {runs-on: [ubuntu-latest], steps: [{uses: actions/cache@v4}]}\n",
+        "on: push\njobs:\n  w: {runs-on: windows-latest, steps: [{run: echo}]}\n  g: {runs-on: {group: fleet}, steps: [{run: echo}]}\n  c: {runs-on: ubuntu-latest, container: debian, steps: [{run: echo}]}\n  u: {runs-on: [ubuntu-latest], steps: [{uses: 'docker://debian'}]}\n",
     );
     repo.run(&["--dry-run", "--runner", "fleet=host"])
         .exits(0)
         .shows("w is not run: this machine is not 'windows-latest'")
         .shows("c would fail: it asks for `container`")
-        .shows("u would fail: it uses 'actions/cache@v4'")
+        .shows("u would fail: it uses 'docker://debian'")
         .hides("g is not run");
 }
 

@@ -1,7 +1,7 @@
 //! Action files (`action.yml`).
 
-use trainyard_expression::{Template, TemplateKind};
-use trainyard_job::spec::{CompositeSpec, InputSpec};
+use trainyard_expression::{Expr, ExprKind, Template, TemplateKind, parse_in};
+use trainyard_job::spec::{CompositeSpec, Condition, InputSpec, NodeSpec, StageSpec};
 
 use crate::convert::Converter;
 use crate::steps;
@@ -24,8 +24,8 @@ pub struct Action {
 pub enum ActionRuns {
     /// `using: composite`
     Composite(CompositeSpec),
-    /// `using: node20` and its kin, by that word.
-    Node(String),
+    /// `using: node20` and its kin.
+    Node(NodeSpec),
     /// `using: docker`
     Docker,
 }
@@ -81,7 +81,24 @@ pub(crate) fn convert(c: &mut Converter<'_, '_>, root: &Template) -> Option<Acti
             })
         }
         "docker" => ActionRuns::Docker,
-        node if node.starts_with("node") => ActionRuns::Node(node.to_owned()),
+        node if ["node12", "node16", "node20", "node24"].contains(&node) => {
+            let Some(main) = runs.get("main").and_then(Template::as_str) else {
+                c.error(
+                    "action/main",
+                    runs.place,
+                    "Missing 'main' in 'runs': the script of a JavaScript action",
+                );
+                return None;
+            };
+            ActionRuns::Node(NodeSpec {
+                name: name.clone(),
+                inputs: inputs.clone(),
+                using: lower.clone(),
+                main: main.to_owned(),
+                pre: stage(c, runs, "pre", "pre-if"),
+                post: stage(c, runs, "post", "post-if"),
+            })
+        }
         "" => {
             c.error("action/using", runs.place, "Missing 'using' value in 'runs'");
             return None;
@@ -97,4 +114,40 @@ pub(crate) fn convert(c: &mut Converter<'_, '_>, root: &Template) -> Option<Acti
     };
     let outputs = outputs.iter().filter_map(|(k, _)| k.as_str().map(str::to_owned)).collect();
     Some(Action { name, inputs, outputs, runs: kind })
+}
+
+/// The script of a stage with its condition, in front of which nothing is put
+/// (`ActionManifestManager.cs`: `always()` when there is none).
+fn stage(
+    c: &mut Converter<'_, '_>,
+    runs: &Template,
+    script: &str,
+    condition: &str,
+) -> Option<StageSpec> {
+    let script = runs.get(script)?.as_str()?.to_owned();
+    let always = |place| Condition {
+        text: "always()".into(),
+        tree: Expr { kind: ExprKind::Call("always".into(), Vec::new()), start: 0 },
+        place,
+    };
+    let Some(template) = runs.get(condition) else {
+        return Some(StageSpec { script, condition: always(runs.place) });
+    };
+    let place = template.place;
+    let parsed = match &template.kind {
+        TemplateKind::Expression(e) => Ok((e.text.clone(), Some(e.tree.clone()))),
+        _ => {
+            let text = template.as_str().unwrap_or_default();
+            parse_in(text, &c.stage_scope).map(|tree| (text.trim().to_owned(), tree))
+        }
+    };
+    let condition = match parsed {
+        Ok((text, Some(tree))) => Condition { text, tree, place },
+        Ok((_, None)) => always(place),
+        Err(error) => {
+            c.error("action/condition", place, format!("{condition}: {}", error.message));
+            always(place)
+        }
+    };
+    Some(StageSpec { script, condition })
 }

@@ -22,6 +22,8 @@ use crate::{steps, triggers};
 pub(crate) struct Converter<'r, 's> {
     pub(crate) reader: &'r mut Reader<'s>,
     pub(crate) step_scope: Scope,
+    /// Of `pre-if` and `post-if` of an action.
+    pub(crate) stage_scope: Scope,
     job_scope: Scope,
 }
 
@@ -29,8 +31,9 @@ impl<'r, 's> Converter<'r, 's> {
     pub(crate) fn new(reader: &'r mut Reader<'s>, schema: &'static Schema, step_if: &str) -> Self {
         let scope = |name: &str| schema.scope(schema.def(schema.named(name)).allowed);
         let step_scope = scope(step_if);
-        let job_scope = if schema.has("job-if") { scope("job-if") } else { Scope::default() };
-        Converter { reader, step_scope, job_scope }
+        let known = |name: &str| if schema.has(name) { scope(name) } else { Scope::default() };
+        let (job_scope, stage_scope) = (known("job-if"), known("runs-if"));
+        Converter { reader, step_scope, stage_scope, job_scope }
     }
 
     pub(crate) fn error(&mut self, rule: &'static str, place: Place, message: impl Into<String>) {

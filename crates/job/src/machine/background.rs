@@ -99,6 +99,10 @@ impl JobMachine {
     /// A background step that never got its turn ends as cancelled.
     pub(super) fn end_queued(&mut self, id: usize) {
         let top = self.top_step(id);
+        if let Some(step) = self.strands.get(&id).and_then(|s| s.frames.first()?.steps.first()) {
+            let name = self.masker.mask(&static_name(step));
+            self.actions.push(Action::StepBegan(top, name));
+        }
         let outcome = Outcome::Cancelled;
         self.strand(id).deferred.ended =
             Some(Ended { outcome, conclusion: outcome, outputs: Object::new() });
@@ -191,6 +195,9 @@ impl JobMachine {
 
     /// The job's steps are done: what runs in the background is waited for and merged.
     pub(super) fn drain(&mut self) {
+        if self.posting {
+            return;
+        }
         self.draining = true;
         let background: Vec<usize> = self
             .strands
@@ -212,13 +219,7 @@ impl JobMachine {
         if failed && let Some(frame) = self.strand(MAIN).frames.first_mut() {
             frame.status = Status::Failure;
         }
-        let outcome = match self.job_status() {
-            Status::Cancelled if self.timed_out => Outcome::TimedOut,
-            Status::Cancelled => Outcome::Cancelled,
-            Status::Failure => Outcome::Failure,
-            Status::Success => Outcome::Success,
-        };
-        self.finish(outcome);
+        self.begin_posts();
     }
 }
 

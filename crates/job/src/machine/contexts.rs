@@ -5,7 +5,7 @@ use std::sync::Arc;
 use trainyard_expression::{Environment, EvalError, Need};
 use trainyard_model::{Object, Value};
 
-use super::{Answer, CompositeFrame, Frame, JobMachine, Status, StepNeed};
+use super::{Answer, CompositeFrame, Frame, JobMachine, Stage, Status, StepNeed};
 
 /// The contexts of one strand at its innermost frame.
 pub(super) struct StepEnvironment<'a> {
@@ -60,7 +60,10 @@ impl StepEnvironment<'_> {
     fn github(&self) -> Value {
         let Value::Object(base) = &self.machine.contexts.github else { return Value::Null };
         let mut github = Object::clone(base);
-        for (name, value) in action_properties(self.composite(), self.action_name()) {
+        let current = self.frame().and_then(|f| f.current.as_ref());
+        let own = current.filter(|c| c.began).map(|c| c.origin.as_ref());
+        let origin = own.unwrap_or_else(|| self.composite().and_then(|c| c.origin.as_ref()));
+        for (name, value) in action_properties(self.composite(), self.action_name(), origin) {
             github.insert(name, Value::from(value));
         }
         if let Some(frame) = self.frame().filter(|f| f.composite.is_some()) {
@@ -80,7 +83,13 @@ impl StepEnvironment<'_> {
 
     fn status(&self) -> Status {
         match self.frame() {
-            Some(frame) if frame.composite.is_some() && !self.cancelling => frame.status,
+            Some(frame)
+                if frame.composite.is_some()
+                    && frame.stage() == Stage::Main
+                    && !self.cancelling =>
+            {
+                frame.status
+            }
             _ => self.machine.job_status(),
         }
     }
@@ -90,13 +99,15 @@ impl StepEnvironment<'_> {
 pub(super) fn action_properties(
     composite: Option<&CompositeFrame>,
     action: String,
+    origin: Option<&(String, String)>,
 ) -> Vec<(&'static str, String)> {
+    let (repository, reference) = origin.cloned().unwrap_or_default();
     let path = composite.map(|c| c.path.clone()).unwrap_or_default();
     vec![
         ("action", action),
         ("action_path", path),
-        ("action_repository", String::new()),
-        ("action_ref", String::new()),
+        ("action_repository", repository),
+        ("action_ref", reference),
     ]
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use trainyard_model::{Object, Outcome, Value};
 
 use super::{
-    Action, Annotation, AnnotationLevel, Ended, Exit, JobMachine, ProcessId, Status, StepReport,
-    put,
+    Action, Annotation, AnnotationLevel, Ended, Exit, JobMachine, ProcessId, Stage, Status,
+    StepReport, put,
 };
 use crate::files::{FileCommands, parse_pairs, parse_path};
 
@@ -82,8 +82,11 @@ impl JobMachine {
         if let Some(why) = outputs.fault {
             fault(self, "output", why);
         }
-        // Only later stages of an action read states; a run step has none.
-        if let Some(why) = parse_pairs(&files.state).fault {
+        let state = parse_pairs(&files.state);
+        for (name, value) in state.pairs {
+            put(&mut self.use_of(id).state, name, value);
+        }
+        if let Some(why) = state.fault {
             fault(self, "state", why);
         }
         self.add_path(id, parse_path(&files.path));
@@ -161,7 +164,10 @@ impl JobMachine {
             }
             _ => {}
         }
-        record_step(&mut frame.scope, &step.id, current.outputs.clone(), outcome, conclusion);
+        // Stages before and after the step are not seen as it.
+        if current.stage == Stage::Main {
+            record_step(&mut frame.scope, &step.id, current.outputs.clone(), outcome, conclusion);
+        }
         if in_job && background {
             strand.deferred.ended = Some(Ended { outcome, conclusion, outputs: current.outputs });
         }

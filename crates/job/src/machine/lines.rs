@@ -2,8 +2,9 @@
 
 use trainyard_model::Value;
 
-use super::{Action, Annotation, AnnotationLevel, JobMachine, ProcessId};
+use super::{Action, Annotation, AnnotationLevel, JobMachine, ProcessId, put};
 use crate::command::{LineCommand, NAMES, bare_name, parse};
+use crate::matcher::Match;
 
 /// Characters of an annotation's message.
 const MAX_MESSAGE: usize = 4096;
@@ -23,9 +24,70 @@ impl JobMachine {
             return;
         }
         match parse(line) {
-            Some(command) => self.command(id, top, line, &command),
-            None => self.actions.push(Action::Log(top, line.to_owned())),
+            Some(command) => self.command(process, id, top, line, &command),
+            None => match self.matchers.take(line) {
+                Some(found) => self.matched(id, top, line, found),
+                None => self.actions.push(Action::Log(top, line.to_owned())),
+            },
         }
+    }
+
+    /// A line that a problem matcher takes for a problem (`OutputManager.cs`).
+    fn matched(&mut self, id: usize, top: usize, line: &str, found: Match) {
+        let level = match found.severity.to_ascii_lowercase().as_str() {
+            "" | "error" => AnnotationLevel::Error,
+            "warning" => AnnotationLevel::Warning,
+            "notice" => AnnotationLevel::Notice,
+            _ => {
+                self.actions.push(Action::Log(top, line.to_owned()));
+                return;
+            }
+        };
+        let word = level_word(level);
+        self.log(top, format!("##[{word}]{line}"));
+        if found.message.is_empty() || self.over_limit(id, level) {
+            return;
+        }
+        let number = |text: &str| text.trim().parse::<u32>().ok();
+        let masked = |text: &str| Some(self.masker.mask(text)).filter(|t| !t.is_empty());
+        let annotation = Annotation {
+            message: self.masker.mask(&found.message).chars().take(MAX_MESSAGE).collect(),
+            file: masked(&found.file),
+            line: number(&found.line),
+            column: number(&found.line).and_then(|_| number(&found.column)),
+            from_path: Some(found.from_path),
+            ..Annotation::bare(level, "")
+        };
+        self.actions.push(Action::Annotate(top, annotation));
+    }
+
+    pub(super) fn add_matchers(&mut self, process: ProcessId, text: Result<String, String>) {
+        let Some(id) = self.processes.get(&process).copied() else { return };
+        let top = self.top_step(id);
+        let removing = self.removing.take();
+        let done = text.and_then(|text| match removing {
+            Some(_) => self.matchers.remove_all(&text),
+            None => self.matchers.add(&text),
+        });
+        if let Err(why) = done {
+            self.log(top, format!("##[error]Unable to process the problem matchers: {why}"));
+            self.current_mut(id, |c| c.failed = Some(why));
+        }
+    }
+
+    /// Counts an annotation; true if the step has had its share.
+    fn over_limit(&mut self, id: usize, level: AnnotationLevel) -> bool {
+        let slot = match level {
+            AnnotationLevel::Notice => 0,
+            AnnotationLevel::Warning => 1,
+            AnnotationLevel::Error => 2,
+        };
+        let mut over = false;
+        self.current_mut(id, |c| {
+            c.annotations[slot] += 1;
+            over = c.annotations[slot] > MAX_ANNOTATIONS;
+        });
+        over
     }
 
     fn log(&mut self, top: usize, text: impl Into<String>) {
@@ -39,7 +101,14 @@ impl JobMachine {
         self.current_mut(id, |c| c.failed = Some(why));
     }
 
-    fn command(&mut self, id: usize, top: usize, line: &str, command: &LineCommand) {
+    fn command(
+        &mut self,
+        process: ProcessId,
+        id: usize,
+        top: usize,
+        line: &str,
+        command: &LineCommand,
+    ) {
         let data = command.data.as_str();
         match command.name.as_str() {
             "debug" => {
@@ -79,13 +148,26 @@ impl JobMachine {
             "set-output" => self.pair(id, top, line, command, |machine, id, name, value| {
                 machine.current_mut(id, |c| c.outputs.insert(name, Value::from(value)));
             }),
-            // Only later stages of an action read states; a run step has none.
-            "save-state" => self.pair(id, top, line, command, |_, _, _, _| {}),
+            "save-state" => self.pair(id, top, line, command, |machine, id, name, value| {
+                put(&mut machine.use_of(id).state, name.to_owned(), value.to_owned());
+            }),
             "set-env" | "add-path" => self.unsafe_command(id, top, line, command),
-            // Problem matchers match nothing yet; the command itself is no output.
-            "add-matcher" | "remove-matcher" | "internal-set-repo-path" => {
-                self.log(top, format!("##[debug]{} is not acted upon", command.name));
+            "add-matcher" if data.trim().is_empty() => {
+                self.refuse(id, top, line, "Matcher path is required: ##[add-matcher]FILE".into());
             }
+            "add-matcher" => self.actions.push(Action::ReadMatcher(process, data.to_owned())),
+            "remove-matcher" => {
+                let owner = command.property("owner").filter(|o| !o.is_empty());
+                match (owner, data.trim()) {
+                    (Some(owner), _) => self.matchers.remove(owner),
+                    (None, file) if !file.is_empty() => {
+                        self.removing = Some(file.to_owned());
+                        self.actions.push(Action::ReadMatcher(process, file.to_owned()));
+                    }
+                    _ => {}
+                }
+            }
+            "internal-set-repo-path" => {}
             _ => self.log(top, line),
         }
     }
@@ -175,18 +257,8 @@ impl JobMachine {
 
     /// Positions that do not fit together are repaired as the runner does.
     fn annotate(&mut self, id: usize, top: usize, level: AnnotationLevel, command: &LineCommand) {
-        let (word, slot) = match level {
-            AnnotationLevel::Notice => ("notice", 0),
-            AnnotationLevel::Warning => ("warning", 1),
-            AnnotationLevel::Error => ("error", 2),
-        };
-        self.log(top, format!("##[{word}]{}", command.data));
-        let mut over = false;
-        self.current_mut(id, |c| {
-            c.annotations[slot] += 1;
-            over = c.annotations[slot] > MAX_ANNOTATIONS;
-        });
-        if over {
+        self.log(top, format!("##[{}]{}", level_word(level), command.data));
+        if self.over_limit(id, level) {
             return;
         }
         let number = |key: &str| command.property(key).and_then(|v| v.trim().parse::<u32>().ok());
@@ -222,7 +294,16 @@ impl JobMachine {
             end_line,
             column,
             end_column,
+            from_path: None,
         };
         self.actions.push(Action::Annotate(top, annotation));
+    }
+}
+
+fn level_word(level: AnnotationLevel) -> &'static str {
+    match level {
+        AnnotationLevel::Notice => "notice",
+        AnnotationLevel::Warning => "warning",
+        AnnotationLevel::Error => "error",
     }
 }

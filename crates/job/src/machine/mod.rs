@@ -1,268 +1,29 @@
-//! The machine: what it is told, what it answers, and the order of things.
+//! The machine and the order of things.
 
 mod actions;
 mod background;
 mod contexts;
 mod ending;
+mod interface;
 mod lines;
+mod stages;
 mod steps;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use trainyard_expression::{Place, TemplateError};
+use trainyard_expression::TemplateError;
 use trainyard_model::{Object, Outcome, Value};
 
-use crate::files::FileCommands;
+pub use interface::{
+    Action, Annotation, AnnotationLevel, Answer, BuiltinSpec, Exit, Input, JobContexts, Loaded,
+    LoadedSet, Places, Process, ProcessId, ProcessKind, Runs, Stage, StepNeed, StepReport,
+    StopKind,
+};
+
 use crate::mask::Masker;
-use crate::shell::Shell;
+use crate::matcher::Matchers;
 use crate::spec::{CompositeSpec, JobSpec, StepSpec};
-
-/// A process of this job, numbered as started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ProcessId(pub u32);
-
-/// What the machine is told.
-#[derive(Debug, Clone)]
-pub enum Input {
-    /// Begin.
-    Start,
-    /// The answer to a need of that step.
-    Answer(StepNeed, Answer),
-    /// A line of a process that may hold a command.
-    Line(ProcessId, String),
-    /// A process ended; what its files hold.
-    Exited(ProcessId, Exit, FileCommands),
-    /// The time limit of a step has come.
-    TimeLimit(ProcessId),
-    /// The time limit of the job has come.
-    JobTimeLimit,
-    /// Stop; forced, nothing is asked any more.
-    Cancel {
-        /// Whether `always()` counts no more.
-        force: bool,
-    },
-}
-
-/// What stands in the way of a step.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum StepNeed {
-    /// The hash of files that match.
-    HashFiles(Vec<String>),
-    /// The action behind a `uses`.
-    LoadAction(String),
-}
-
-/// The answer to a [`StepNeed`].
-#[derive(Debug, Clone)]
-pub enum Answer {
-    /// A hash, or why there is none.
-    Hash(Result<String, String>),
-    /// An action, or why there is none.
-    Action(Result<Loaded, String>),
-}
-
-/// An action that can run.
-#[derive(Debug, Clone)]
-pub enum Loaded {
-    /// One that the shell has built in, with the inputs it declares.
-    Builtin(Vec<crate::spec::InputSpec>),
-    /// A composite action and its folder.
-    Composite(Arc<CompositeSpec>, String),
-}
-
-/// How a process ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Exit {
-    /// With a code.
-    Code(i32),
-    /// By a signal.
-    Signal(i32),
-    /// It never started; why, in words.
-    NotStarted(String),
-}
-
-/// How a process is to be stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopKind {
-    /// SIGINT, 7.5 s, SIGTERM, 2.5 s, kill the tree.
-    Graceful,
-    /// Kill the tree.
-    Kill,
-}
-
-/// A process to start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Process {
-    /// What it is.
-    pub kind: ProcessKind,
-    /// Variables beyond the machine's clean ones, in order; later ones win.
-    pub env: Vec<(String, String)>,
-    /// Folders in front of PATH, the first one first.
-    pub path: Vec<String>,
-    /// Working directory; relative ones are under the workspace.
-    pub directory: Option<String>,
-}
-
-/// What a process is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProcessKind {
-    /// A script in a shell.
-    Script {
-        /// The shell.
-        shell: Shell,
-        /// The text of the script file.
-        script: String,
-    },
-    /// An action that the shell has built in.
-    Builtin {
-        /// The reference as written.
-        action: String,
-        /// Its inputs, defaults filled in.
-        inputs: Vec<(String, String)>,
-    },
-}
-
-/// How serious an annotation is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AnnotationLevel {
-    /// `notice`
-    Notice,
-    /// `warning`
-    Warning,
-    /// `error`
-    Error,
-}
-
-/// A remark, perhaps at a place in a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Annotation {
-    /// How serious.
-    pub level: AnnotationLevel,
-    /// What it says, masked.
-    pub message: String,
-    /// `title`
-    pub title: Option<String>,
-    /// `file`
-    pub file: Option<String>,
-    /// `line`, from 1.
-    pub line: Option<u32>,
-    /// `endLine`
-    pub end_line: Option<u32>,
-    /// `col`
-    pub column: Option<u32>,
-    /// `endColumn`
-    pub end_column: Option<u32>,
-}
-
-impl Annotation {
-    /// A remark at no particular place.
-    pub fn bare(level: AnnotationLevel, message: impl Into<String>) -> Self {
-        Annotation {
-            level,
-            message: message.into(),
-            title: None,
-            file: None,
-            line: None,
-            end_line: None,
-            column: None,
-            end_column: None,
-        }
-    }
-}
-
-/// How a step of the job ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StepReport {
-    /// Before `continue-on-error`.
-    pub outcome: Outcome,
-    /// After it.
-    pub conclusion: Outcome,
-    /// Why, when there is more to say.
-    pub reason: Option<String>,
-}
-
-/// What the machine wants.
-#[derive(Debug, Clone)]
-pub enum Action {
-    /// A step of the job began; its number in file order and its name.
-    StepBegan(usize, String),
-    /// A step of the job ended.
-    StepEnded(usize, StepReport),
-    /// A line for the log of a step, to be masked.
-    Log(usize, String),
-    /// Start a process for a step.
-    Spawn(ProcessId, usize, Box<Process>),
-    /// Stop a process.
-    Stop(ProcessId, StopKind),
-    /// Tell [`Input::TimeLimit`] for a process, unless a shorter limit holds.
-    TimeLimit {
-        /// The process.
-        process: ProcessId,
-        /// The process with whose start the time began: itself, or the first of its composite.
-        since: ProcessId,
-        /// Milliseconds.
-        millis: i64,
-    },
-    /// Answer a need.
-    Ask(StepNeed),
-    /// Hide a value from here on.
-    Mask(String),
-    /// Keep a remark of a step.
-    Annotate(usize, Annotation),
-    /// Keep the summary of a step, Markdown, masked.
-    Summary(usize, String),
-    /// The job is over.
-    Finished {
-        /// How.
-        outcome: Outcome,
-        /// Its outputs.
-        outputs: Vec<(String, String)>,
-        /// The evaluated `environment.url`.
-        environment_url: Option<String>,
-    },
-}
-
-/// The contexts that a job is given.
-#[derive(Debug, Clone, Default)]
-pub struct JobContexts {
-    /// `github`, with the token.
-    pub github: Value,
-    /// `inputs`
-    pub inputs: Value,
-    /// `vars`
-    pub vars: Value,
-    /// `secrets`
-    pub secrets: Value,
-    /// `needs`
-    pub needs: Value,
-    /// `strategy`
-    pub strategy: Value,
-    /// `matrix`
-    pub matrix: Value,
-    /// `runner`
-    pub runner: Value,
-    /// `job` but for its status (`JobContext.cs`): which workflow file it is of.
-    pub job: Value,
-    /// Folder of the files that steps write.
-    pub command_files: String,
-    /// Whether bash is there.
-    pub has_bash: bool,
-    /// Whether `::debug::` shows.
-    pub debug: bool,
-    /// Tells people where a piece of the definition stands.
-    pub places: Places,
-}
-
-/// `file:line:column` of a place, by whoever has the files.
-#[derive(Clone, Default)]
-pub struct Places(pub Option<Arc<dyn Fn(Place) -> Option<String> + Send + Sync>>);
-
-impl std::fmt::Debug for Places {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Places")
-    }
-}
 
 /// The status of a job or of a composite action so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -319,7 +80,9 @@ struct Ended {
 #[derive(Debug)]
 struct Frame {
     steps: Arc<[StepSpec]>,
-    /// The number of the first step in the job's file order; composites keep their caller's.
+    /// What is worked through: a step and which stage of it.
+    plan: Vec<(usize, Stage)>,
+    /// The place in the plan that is next. Of the job's own list it is the number of the step.
     next: usize,
     /// The `steps` context.
     scope: Object,
@@ -338,6 +101,10 @@ struct CompositeFrame {
     inputs: Value,
     /// The action's folder.
     path: String,
+    /// Its repository and ref, if it is of another one.
+    origin: Option<(String, String)>,
+    /// The stage of the action that this is.
+    stage: Stage,
     /// The environment of the step that calls it.
     env: Vec<(String, String)>,
     /// `github.action` while it runs.
@@ -352,6 +119,14 @@ struct CompositeFrame {
 #[derive(Debug)]
 struct Current {
     index: usize,
+    /// Which stage of the step.
+    stage: Stage,
+    /// The place in the plan.
+    number: usize,
+    /// The repository and ref of the action that it runs, once that is known.
+    origin: Option<(String, String)>,
+    /// Whether `if` and `env` are behind it: from then on `github.action_ref` is its own.
+    began: bool,
     /// Environment of the step itself.
     env: Vec<(String, String)>,
     outputs: Object,
@@ -368,6 +143,18 @@ struct Current {
     waiting: bool,
     annotations: [u32; 3],
     echo: bool,
+}
+
+/// A use of an action through its stages. Known by the places of the steps, from the job's down to
+/// the one that uses it.
+#[derive(Debug, Default)]
+struct Use {
+    /// What its earlier stages saved (`IntraActionState`).
+    state: Vec<(String, String)>,
+    /// The action, kept for its post stage from when pre or main began.
+    posted: Option<Loaded>,
+    /// The `steps` of a composite, for the posts within it.
+    scope: Object,
 }
 
 /// The step machine of one job.
@@ -388,6 +175,20 @@ pub struct JobMachine {
     timed_out: bool,
     /// Whether the last of the job's steps is done and only background steps are left.
     draining: bool,
+    /// Whether those are done too, and the posts run.
+    posting: bool,
+    /// How many pre stages the job has: they come before its steps.
+    pres: usize,
+    /// Steps whose posts are to run, in the order in which they were registered.
+    posts: Vec<usize>,
+    uses: BTreeMap<Vec<usize>, Use>,
+    /// Actions of other repositories.
+    loaded: LoadedSet,
+    matchers: Matchers,
+    /// Why no step began.
+    refused: Option<String>,
+    /// The file whose matchers are to be taken away when its text comes.
+    removing: Option<String>,
     finished: bool,
     actions: Vec<Action>,
 }
@@ -422,6 +223,14 @@ impl JobMachine {
             forced: false,
             timed_out: false,
             draining: false,
+            posting: false,
+            pres: 0,
+            posts: Vec::new(),
+            uses: BTreeMap::new(),
+            loaded: LoadedSet::new(),
+            matchers: Matchers::default(),
+            refused: None,
+            removing: None,
             finished: false,
             actions: Vec::new(),
         }
@@ -436,6 +245,8 @@ impl JobMachine {
     pub fn step(&mut self, input: Input) -> Vec<Action> {
         match input {
             Input::Start => self.begin(),
+            Input::Prepared(loaded) => self.prepared(loaded),
+            Input::Matchers(process, text) => self.add_matchers(process, text),
             Input::Answer(need, answer) => {
                 let ids: Vec<usize> = self.strands.keys().copied().collect();
                 for id in ids {
@@ -454,9 +265,9 @@ impl JobMachine {
         std::mem::take(&mut self.actions)
     }
 
-    /// The names under which steps show before they run, in file order.
-    pub fn step_names(&self) -> Vec<String> {
-        self.spec.steps.iter().map(steps::static_name).collect()
+    /// Whether ordinary lines are wanted too: a problem matcher may match them.
+    pub fn matches_lines(&self) -> bool {
+        !self.matchers.is_empty()
     }
 
     fn begin(&mut self) {
@@ -479,7 +290,11 @@ impl JobMachine {
                 }
             }
         }
-        self.advance(MAIN);
+        let remote = stages::remote_uses(&self.spec.steps);
+        match remote.is_empty() {
+            true => self.advance(MAIN),
+            false => self.actions.push(Action::Prepare(remote)),
+        }
     }
 
     /// The innermost list of steps of a strand.
@@ -565,11 +380,13 @@ impl JobMachine {
             let remark = Annotation::bare(AnnotationLevel::Warning, message);
             self.actions.push(Action::Annotate(self.last_step(), remark));
         }
-        self.actions.push(Action::Finished { outcome, outputs, environment_url });
+        let reason = self.refused.take().map(|r| self.masker.mask(&r));
+        self.actions.push(Action::Finished { outcome, reason, outputs, environment_url });
     }
 
     fn last_step(&self) -> usize {
-        self.spec.steps.len().saturating_sub(1)
+        let frame = self.strands.get(&MAIN).and_then(|s| s.frames.first());
+        frame.map_or(0, |f| f.plan.len().saturating_sub(1))
     }
 
     fn job_status(&self) -> Status {
@@ -631,16 +448,20 @@ impl JobMachine {
     /// The number of the job's step that a strand is at.
     fn top_step(&self, id: usize) -> usize {
         let Some(strand) = self.strands.get(&id) else { return 0 };
-        strand.background.unwrap_or_else(|| {
-            let frame = strand.frames.first();
-            frame.and_then(|f| f.current.as_ref()).map_or(0, |c| c.index)
-        })
+        match strand.background {
+            Some(index) => self.pres + index,
+            None => {
+                let frame = strand.frames.first();
+                frame.and_then(|f| f.current.as_ref()).map_or(0, |c| c.number)
+            }
+        }
     }
 }
 
 impl Frame {
     fn new(steps: Arc<[StepSpec]>, composite: Option<CompositeFrame>) -> Self {
         Frame {
+            plan: (0..steps.len()).map(|i| (i, Stage::Main)).collect(),
             steps,
             next: 0,
             scope: Object::new(),

@@ -5,8 +5,10 @@ use trainyard_model::{Object, Outcome, Value};
 
 use super::contexts::action_properties;
 use super::ending::record_step;
+use super::stages::prefixed;
 use super::{
-    Action, Current, JobMachine, MAIN, Process, ProcessId, ProcessKind, StepNeed, StepReport, put,
+    Action, Current, JobMachine, MAIN, Process, ProcessId, ProcessKind, Stage, StepNeed,
+    StepReport, put,
 };
 use crate::shell;
 use crate::spec::{StepKind, StepSpec};
@@ -100,16 +102,15 @@ impl JobMachine {
                 return;
             };
             if frame.current.is_none() {
-                if frame.next >= frame.steps.len() {
+                let Some((index, stage)) = frame.plan.get(frame.next).copied() else {
                     if !self.frame_over(id) {
                         return;
                     }
                     continue;
-                }
-                let index = frame.next;
-                frame.next += 1;
+                };
                 frame.answers.clear();
-                frame.current = Some(Current::new(index));
+                frame.current = Some(Current::new(index, stage, frame.next));
+                frame.next += 1;
             }
             match self.begin_step(id) {
                 Ok(true) => {}
@@ -138,7 +139,7 @@ impl JobMachine {
             return true;
         }
         if id == MAIN {
-            self.drain();
+            if self.posting { self.conclude() } else { self.drain() }
         } else {
             self.background_over(id);
         }
@@ -193,10 +194,12 @@ impl JobMachine {
             self.skip_step(id, &step);
             return Ok(true);
         }
-        if step.background && id == MAIN && in_job {
+        let is_main = self.current(id).is_some_and(|c| c.stage == Stage::Main);
+        if step.background && id == MAIN && in_job && is_main {
             self.start_background(&step);
             return Ok(true);
         }
+        self.current_mut(id, |c| c.began = true);
         match &step.kind {
             StepKind::Run { .. } => self.begin_run(id, &step).map(|()| false),
             StepKind::Uses { action, with, .. } => {
@@ -217,12 +220,13 @@ impl JobMachine {
         if self.forced {
             return Ok(false);
         }
-        let value = evaluate(&step.condition.tree, &self.environment(id, true));
+        let Some(condition) = self.stage_condition(id, step) else { return Ok(true) };
+        let value = evaluate(&condition.tree, &self.environment(id, true));
         match value {
             Ok(value) => Ok(value.is_truthy()),
             Err(EvalError::Needs(need)) => Err(self.hold(id, TemplateError::Needs(need))),
             Err(EvalError::Failed { message, .. }) => {
-                let place = step.condition.place;
+                let place = condition.place;
                 let message = self.message_of(&TemplateError::Failed { message, place });
                 Err(Hold::Broken(format!("The condition cannot be evaluated: {message}")))
             }
@@ -238,14 +242,14 @@ impl JobMachine {
         let Some(step) = frame.current.as_ref().and_then(|c| frame.steps.get(c.index)) else {
             return false;
         };
-        evaluate(&step.condition.tree, &self.cancelling_environment(id))
-            .is_ok_and(|v| v.is_truthy())
+        let Some(condition) = self.stage_condition(id, step) else { return true };
+        evaluate(&condition.tree, &self.cancelling_environment(id)).is_ok_and(|v| v.is_truthy())
     }
 
     fn skip_step(&mut self, id: usize, step: &StepSpec) {
         let in_job = self.in_job(id);
-        let reason =
-            (!self.forced).then(|| format!("its condition is false: {}", step.condition.text));
+        let text = self.stage_condition(id, step).map(|c| c.text).unwrap_or_default();
+        let reason = (!self.forced).then(|| format!("its condition is false: {text}"));
         let top = self.top_step(id);
         // Its name is asked for before its condition (`StepsRunner.cs`).
         let script = match &step.kind {
@@ -258,8 +262,11 @@ impl JobMachine {
         let Some(frame) = self.frame_mut(id) else {
             return;
         };
-        frame.current = None;
-        record_step(&mut frame.scope, &step.id, Object::new(), Outcome::Skipped, Outcome::Skipped);
+        let skipped = frame.current.take();
+        if skipped.is_some_and(|c| c.stage == Stage::Main) {
+            let (scope, outcome) = (&mut frame.scope, Outcome::Skipped);
+            record_step(scope, &step.id, Object::new(), outcome, outcome);
+        }
         if in_job {
             let report =
                 StepReport { outcome: Outcome::Skipped, conclusion: Outcome::Skipped, reason };
@@ -277,7 +284,8 @@ impl JobMachine {
             _ => default,
         };
         let top = self.top_step(id);
-        let name = self.masker.mask(&name);
+        let stage = self.current(id).map_or(Stage::Main, |c| c.stage);
+        let name = self.masker.mask(&prefixed(stage, &name));
         self.actions.push(Action::StepBegan(top, name));
     }
 
@@ -367,6 +375,9 @@ impl JobMachine {
             ("GITHUB_PATH", "add_path"),
             ("GITHUB_STATE", "save_state"),
             ("GITHUB_STEP_SUMMARY", "step_summary"),
+            // Declared build subjects, behind a flag of the server's: the variables are there.
+            ("GITHUB_ARTIFACTS", "artifacts"),
+            ("GITHUB_ARTIFACTS_LIST", "artifacts_list"),
         ] {
             let path = format!("{}/{file}_{}", self.contexts.command_files, process.0);
             put(&mut env, variable.into(), path);
@@ -399,7 +410,9 @@ impl JobMachine {
             .map(|s| s.id.clone())
             .unwrap_or_default();
         let action = composite.map_or(step_id, |c| c.action.clone());
-        let special = action_properties(composite, action);
+        // Of the action that runs now, not of the one around it: a run step has none.
+        let origin = frame.and_then(|f| f.current.as_ref()).and_then(|c| c.origin.clone());
+        let special = action_properties(composite, action, origin.as_ref());
         for name in GITHUB_VARIABLES {
             let value = match special.iter().find(|(n, _)| n == name) {
                 // Run steps of a job have no action path at all.
@@ -427,9 +440,13 @@ impl JobMachine {
 }
 
 impl Current {
-    fn new(index: usize) -> Self {
+    fn new(index: usize, stage: Stage, number: usize) -> Self {
         Current {
             index,
+            stage,
+            number,
+            origin: None,
+            began: false,
             env: Vec::new(),
             outputs: Object::new(),
             process: None,

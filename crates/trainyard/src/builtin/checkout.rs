@@ -15,6 +15,7 @@ use std::process::{Command, Stdio};
 use super::{JobFacts, append, input, variable};
 use crate::error::{Error, Result};
 use crate::git::{Repository, slug};
+use crate::host::copy::copy_file;
 
 /// The inputs of actions/checkout v4 to v7 with their defaults.
 pub const INPUTS: &[(&str, Option<&str>)] = &[
@@ -265,7 +266,7 @@ fn git(target: &Path, args: &[&str]) -> Result<()> {
 }
 
 /// Copies one file of the work tree; false if it is gone meanwhile, or a submodule.
-fn copy(root: &Path, target: &Path, file: &str) -> Result<bool> {
+pub fn copy(root: &Path, target: &Path, file: &str) -> Result<bool> {
     let (from, to) = (root.join(file), target.join(file));
     let Ok(meta) = fs::symlink_metadata(&from) else { return Ok(false) };
     if meta.is_dir() {
@@ -293,20 +294,4 @@ fn with_parent(to: &Path, make: impl Fn() -> io::Result<()>) -> Result<()> {
         }
         other => other.map_err(|e| Error::io("write", to, &e)),
     }
-}
-
-/// Shares the blocks where the file system can, copies them where not.
-fn copy_file(from: &Path, to: &Path, mode: u32) -> io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut source = fs::File::open(from)?;
-    let mut target = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode & 0o777 | 0o200)
-        .open(to)?;
-    if rustix::fs::ioctl_ficlone(&target, &source).is_ok() {
-        return Ok(());
-    }
-    io::copy(&mut source, &mut target).map(|_| ())
 }

@@ -11,9 +11,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use trainyard_expression::Template;
+use trainyard_job::BuiltinSpec;
 use trainyard_job::spec::InputSpec;
 
-pub use python::{default_environment, pip, shims};
+pub use checkout::copy;
+pub use python::{arch, default_environment, pip, shims};
 
 use crate::error::{Error, Result};
 use crate::exit::Exit;
@@ -43,13 +45,13 @@ pub fn find(uses: &str) -> Option<&'static str> {
     NAMES.iter().copied().find(|n| n.eq_ignore_ascii_case(name))
 }
 
-/// The inputs that a built-in action declares.
-pub fn inputs(name: &str) -> Vec<InputSpec> {
+/// What a built-in action declares.
+pub fn spec(name: &str) -> BuiltinSpec {
     let declared: &[(&str, Option<&str>)] = match name {
         "actions/checkout" => checkout::INPUTS,
         _ => setup_python::INPUTS,
     };
-    declared
+    let inputs = declared
         .iter()
         .map(|(name, default)| InputSpec {
             name: (*name).to_owned(),
@@ -57,14 +59,15 @@ pub fn inputs(name: &str) -> Vec<InputSpec> {
             required: false,
             deprecation: None,
         })
-        .collect()
+        .collect();
+    BuiltinSpec { inputs, post: None }
 }
 
 /// Runs a built-in action to its end.
-pub fn run(name: &str) -> Exit {
-    let result = facts().and_then(|facts| match name {
-        "actions/checkout" => checkout::run(&facts),
-        "actions/setup-python" => setup_python::run(),
+pub fn run(name: &str, post: bool) -> Exit {
+    let result = facts().and_then(|facts| match (name, post) {
+        ("actions/checkout", false) => checkout::run(&facts),
+        ("actions/setup-python", false) => setup_python::run(),
         _ => Err(Error::new(format!("there is no built-in action '{name}'"))),
     });
     match result {

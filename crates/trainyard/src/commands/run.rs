@@ -287,6 +287,7 @@ fn plan(
         settings,
         repo,
         event,
+        tree,
         data,
         secrets: settings
             .secrets

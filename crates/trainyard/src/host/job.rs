@@ -13,8 +13,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use trainyard_job::files::FileCommands;
 use trainyard_job::mask::Masker;
 use trainyard_job::{
-    Action, Annotation, Answer, Exit, Input, JobMachine, Process, ProcessId, ProcessKind, StepNeed,
-    StepReport, StopKind,
+    Action, Annotation, Answer, Exit, Input, JobMachine, LoadedSet, Process, ProcessId,
+    ProcessKind, Stage, StepNeed, StepReport, StopKind,
 };
 use trainyard_model::Outcome;
 
@@ -58,6 +58,8 @@ pub enum Happening {
 pub struct JobEnd {
     /// How.
     pub outcome: Outcome,
+    /// Why it never began, if it did not.
+    pub reason: Option<String>,
     /// Its outputs.
     pub outputs: Vec<(String, String)>,
     /// The evaluated `environment.url`.
@@ -68,10 +70,14 @@ pub struct JobEnd {
 
 /// Actions that this program has built in, and local ones.
 pub trait Actions: Send {
-    /// What stands behind a `uses`.
-    fn load(&mut self, uses: &str, workspace: &Workspace) -> Result<trainyard_job::Loaded, String>;
-    /// The program and arguments that run a built-in action.
-    fn command(&self, action: &str) -> (PathBuf, Vec<String>);
+    /// The actions behind these references with all that they use, before the first step.
+    fn prepare(&mut self, uses: &[String], workspace: &Workspace) -> Result<LoadedSet, String>;
+    /// The action behind one reference, with what it uses, when it is reached.
+    fn load(&mut self, uses: &str, workspace: &Workspace) -> Result<LoadedSet, String>;
+    /// The program and arguments that run a stage of a built-in action.
+    fn command(&self, action: &str, stage: Stage) -> (PathBuf, Vec<String>);
+    /// The Node for `node20` and its kin.
+    fn node(&self, using: &str) -> Result<PathBuf, String>;
 }
 
 /// What a job needs of its surroundings.
@@ -80,6 +86,8 @@ pub struct Surroundings<'a> {
     pub workspace: &'a Workspace,
     /// The variables every child starts with.
     pub base_env: Vec<(String, String)>,
+    /// Those that only actions get: where the services are.
+    pub action_env: Vec<(String, String)>,
     /// Where its log goes.
     pub log_path: &'a Path,
     /// Its time limit.
@@ -141,6 +149,7 @@ struct StepSink<'a> {
     machine: &'a mut JobMachine,
     process: ProcessId,
     actions: &'a mut VecDeque<Action>,
+    workspace: &'a Path,
 }
 
 impl Sink for StepSink<'_> {
@@ -158,9 +167,54 @@ impl Sink for StepSink<'_> {
                 // In order with the lines around them.
                 Action::Log(step, text) => log_line(self.log, step, &text),
                 Action::Mask(_) => self.log.masker = self.machine.masker().clone(),
+                // The next line may be the first that it matches.
+                Action::ReadMatcher(process, file) => {
+                    let text = read_matcher(self.workspace, &file);
+                    for action in self.machine.step(Input::Matchers(process, text)) {
+                        match action {
+                            Action::Log(step, text) => log_line(self.log, step, &text),
+                            other => self.actions.push_back(other),
+                        }
+                    }
+                }
                 other => self.actions.push_back(other),
             }
         }
+    }
+
+    fn wants_all(&self) -> bool {
+        self.machine.matches_lines()
+    }
+}
+
+/// Bytes of a file of problem matchers.
+const MAX_MATCHER_FILE: u64 = 4 * 1024 * 1024;
+
+fn read_matcher(workspace: &Path, file: &str) -> Result<String, String> {
+    let path = workspace.join(file);
+    let said = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+    let size = path.metadata().map_err(|e| said(&e))?.len();
+    if size > MAX_MATCHER_FILE {
+        return Err(said(&"the file is too large"));
+    }
+    std::fs::read_to_string(&path).map_err(|e| said(&e))
+}
+
+/// Finds the file that a problem matcher named. One that is not there, or not in the workspace,
+/// is left out, with the position in it (`OutputManager.cs`).
+fn settle_file(annotation: &mut Annotation, workspace: &Path) {
+    let from = annotation.from_path.take().unwrap_or_default();
+    let Some(file) = annotation.file.take() else { return };
+    let mut path = PathBuf::from(&file);
+    if path.is_relative() && !from.is_empty() {
+        path = Path::new(&from).parent().unwrap_or(Path::new("")).join(path);
+    }
+    let full = std::fs::canonicalize(workspace.join(path)).ok().filter(|p| p.is_file());
+    let root = std::fs::canonicalize(workspace).ok();
+    let inside = full.zip(root).and_then(|(f, r)| Some(f.strip_prefix(r).ok()?.to_owned()));
+    match inside {
+        Some(inside) => annotation.file = Some(inside.to_string_lossy().into_owned()),
+        None => (annotation.line, annotation.column) = (None, None),
     }
 }
 
@@ -209,6 +263,7 @@ pub fn run(mut machine: JobMachine, mut around: Surroundings<'_>) -> JobEnd {
     let _ = runner.log.file.flush();
     let mut end = runner.end.unwrap_or_else(|| JobEnd {
         outcome: Outcome::Failure,
+        reason: None,
         outputs: Vec::new(),
         environment_url: None,
         pieces: BTreeMap::new(),
@@ -226,6 +281,7 @@ fn failed_end(around: &mut Surroundings<'_>, message: &str) -> JobEnd {
     (around.watch)(Happening::Annotated(0, annotation));
     JobEnd {
         outcome: Outcome::Failure,
+        reason: None,
         outputs: Vec::new(),
         environment_url: None,
         pieces: BTreeMap::new(),
@@ -260,11 +316,22 @@ impl Runner {
                     let pieces = self.log.pieces.get(&step).cloned().unwrap_or_default();
                     (around.watch)(Happening::StepEnded(step, report, pieces));
                 }
-                Action::Annotate(step, annotation) => {
+                Action::Annotate(step, mut annotation) => {
+                    if annotation.from_path.is_some() {
+                        settle_file(&mut annotation, &around.workspace.workspace);
+                    }
                     (around.watch)(Happening::Annotated(step, annotation));
                 }
                 Action::Summary(step, text) => {
                     (around.watch)(Happening::Summary(step, text));
+                }
+                Action::Prepare(uses) => {
+                    let found = around.actions.prepare(&uses, around.workspace);
+                    self.todo.extend(machine.step(Input::Prepared(found)));
+                }
+                Action::ReadMatcher(process, file) => {
+                    let text = read_matcher(&around.workspace.workspace, &file);
+                    self.todo.extend(machine.step(Input::Matchers(process, text)));
                 }
                 Action::Ask(need) => {
                     let answer = answer(&need, around);
@@ -289,9 +356,9 @@ impl Runner {
                         live.time_limit = Some(live.time_limit.map_or(at, |l| l.min(at)));
                     }
                 }
-                Action::Finished { outcome, outputs, environment_url } => {
+                Action::Finished { outcome, reason, outputs, environment_url } => {
                     let pieces = BTreeMap::new();
-                    self.end = Some(JobEnd { outcome, outputs, environment_url, pieces });
+                    self.end = Some(JobEnd { outcome, reason, outputs, environment_url, pieces });
                 }
             }
         }
@@ -340,12 +407,17 @@ impl Runner {
                 })?;
                 (program, shell.args.iter().map(|a| a.replace("{0}", &file)).collect())
             }
-            ProcessKind::Builtin { action, inputs } => {
-                for (name, value) in inputs {
-                    let key = format!("INPUT_{}", name.to_uppercase().replace(' ', "_"));
-                    set(&mut env, &key, value);
+            ProcessKind::Builtin { action, stage, inputs } => {
+                action_env(&mut env, inputs, &around.action_env);
+                around.actions.command(action, *stage)
+            }
+            ProcessKind::Node { using, script, inputs } => {
+                action_env(&mut env, inputs, &around.action_env);
+                env.retain(|(k, _)| k != "NODE_ICU_DATA");
+                if !Path::new(script).exists() {
+                    return Err(format!("File not found: '{script}'"));
                 }
-                around.actions.command(action)
+                (around.actions.node(using)?, vec![script.clone()])
             }
         };
         let running = start(&program, &args, &env, &directory)
@@ -426,7 +498,7 @@ impl Runner {
         }
         for (id, is_output) in &ready {
             if *is_output {
-                self.read(*id, machine);
+                self.read(*id, machine, &around.workspace.workspace);
             }
         }
         for (id, is_output) in ready {
@@ -459,7 +531,7 @@ impl Runner {
     }
 
     /// Reads what there is, but not without end: others have their turn.
-    fn read(&mut self, id: ProcessId, machine: &mut JobMachine) {
+    fn read(&mut self, id: ProcessId, machine: &mut JobMachine, workspace: &Path) {
         for _ in 0..8 {
             let Some(live) = self.live.get_mut(&id) else { return };
             let Some(output) = &live.running.output else { return };
@@ -482,6 +554,7 @@ impl Runner {
                 machine,
                 process: id,
                 actions: &mut self.todo,
+                workspace,
             };
             live.reader.push(&self.buffer[..count], &mut sink);
             if count < self.buffer.len() / 4 {
@@ -545,7 +618,7 @@ impl Runner {
             bury_orphans();
         }
         for id in done {
-            self.read(id, machine);
+            self.read(id, machine, &around.workspace.workspace);
             let Some(mut live) = self.live.remove(&id) else { continue };
             if live.running.output.is_some() {
                 // Something still holds the output: it is not waited for any longer.
@@ -557,12 +630,28 @@ impl Runner {
                 machine,
                 process: id,
                 actions: &mut self.todo,
+                workspace: &around.workspace.workspace,
             };
             live.reader.finish(&mut sink);
             let files = read_files(&around.workspace.command_files, id);
             let exit = live.exit.unwrap_or(Exit::Code(-1));
             self.todo.extend(machine.step(Input::Exited(id, exit, files)));
         }
+    }
+}
+
+/// What an action sees beyond a run step: its inputs, and the services.
+fn action_env(
+    env: &mut Vec<(String, String)>,
+    inputs: &[(String, String)],
+    services: &[(String, String)],
+) {
+    for (name, value) in inputs {
+        let key = format!("INPUT_{}", name.to_uppercase().replace(' ', "_"));
+        set(env, &key, value);
+    }
+    for (name, value) in services {
+        set(env, name, value);
     }
 }
 

@@ -22,8 +22,12 @@ pub trait Sink {
     fn masker(&self) -> &Masker;
     /// Masked bytes for the log.
     fn write(&mut self, bytes: &[u8]);
-    /// A line that may hold a command, without its newline.
+    /// A line that may hold a command, without its newline; every line while [`Self::wants_all`].
     fn line(&mut self, line: &str);
+    /// Whether lines without a command are wanted one by one.
+    fn wants_all(&self) -> bool {
+        false
+    }
 }
 
 impl OutputReader {
@@ -79,7 +83,7 @@ impl OutputReader {
             self.overlong = !rest[..end].ends_with(b"\n");
             rest = &rest[end..];
         }
-        if !may_hold_command(rest) {
+        if !may_hold_command(rest) && !sink.wants_all() {
             if !rest.is_empty() {
                 self.emit(rest, sink);
             }
@@ -90,7 +94,7 @@ impl OutputReader {
         while at < rest.len() {
             let end = memchr::memchr(b'\n', &rest[at..]).map_or(rest.len(), |i| at + i + 1);
             let line = &rest[at..end];
-            if may_hold_command(line) {
+            if may_hold_command(line) || sink.wants_all() {
                 self.emit_if_any(&rest[plain..at], sink);
                 let text = line.strip_suffix(b"\n").unwrap_or(line);
                 sink.line(&String::from_utf8_lossy(text));

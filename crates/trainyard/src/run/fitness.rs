@@ -5,7 +5,7 @@ use trainyard_job::spec::StepKind;
 use trainyard_workflow::lower::{Lowered, NodeDefinition, WorkflowFile};
 use trainyard_workflow::model::{Job, JobKind};
 
-use super::local_actions;
+use crate::actions::load;
 
 /// Whether this machine serves a label; `given` are those of `--runner`, the last one wins.
 pub fn serves(given: &[(String, bool)], label: &str) -> bool {
@@ -37,7 +37,7 @@ pub fn refusal(definition: &NodeDefinition, job: &Job) -> Option<String> {
     let JobKind::Steps(steps) = &job.kind else { return None };
     // One that has a condition may never be reached, and is refused only then.
     steps.steps.iter().filter(|s| s.condition.text == "success()").find_map(|s| match &s.kind {
-        StepKind::Uses { action, .. } => local_actions::refusal(action),
+        StepKind::Uses { action, .. } => load::refusal(action),
         _ => None,
     })
 }

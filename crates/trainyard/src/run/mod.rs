@@ -6,12 +6,12 @@ pub mod event;
 pub mod files;
 pub mod fitness;
 pub mod groups;
-pub mod local_actions;
 pub mod narrow;
 pub mod references;
 
 use std::path::PathBuf;
 
+use crate::actions::places::Places;
 use crate::ui::Output;
 
 /// What `trainyard run` was asked for.
@@ -37,6 +37,10 @@ pub struct Settings {
     pub inherit_env: bool,
     /// Labels that run here, or do not.
     pub labels: Vec<(String, bool)>,
+    /// Where actions and workflows of other repositories are looked for.
+    pub places: Places,
+    /// Whether actions are built in at all.
+    pub builtin_actions: bool,
     /// Jobs at once.
     pub jobs: usize,
     /// How it is shown.

@@ -1,13 +1,16 @@
 //! Jobs that start: a lease, a workspace, the step machine, a thread.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use trainyard_engine::{Command, InstanceId};
 use trainyard_model::{Outcome, Value};
 use trainyard_plan::Reason;
 
 use super::{Driver, LiveJob, Message, now};
+use crate::actions::load::{JobActions, SelfRepository};
 use crate::builtin::{self, JobFacts};
 use crate::error::Result;
 use crate::host::environment;
@@ -15,7 +18,6 @@ use crate::host::job::{self, Happening, Surroundings};
 use crate::host::workspace::Workspace;
 use crate::paths::job_dir;
 use crate::run::assignment::{RunFacts, machine};
-use crate::run::local_actions::LocalActions;
 use crate::ui::Event as Show;
 
 impl Driver<'_, '_> {
@@ -78,7 +80,6 @@ impl Driver<'_, '_> {
             has_bash: self.has_bash,
         };
         let machine = machine(&run.semantics, &run.state, node, &workspace, &facts)?;
-        let step_names = machine.step_names();
         let limit = run.state.instance(node).resolved.as_ref().map_or(0, |r| r.timeout_ms);
         let log = folder.with_extension("log");
         let job_facts = JobFacts {
@@ -92,6 +93,8 @@ impl Driver<'_, '_> {
         let (orders, order_receiver) = channel();
         let (read, wake) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(|e| format!("no pipe: {e}"))?;
+        let own = SelfRepository::UnderTest(world.tree.clone());
+        let actions = JobActions::new(Arc::clone(&self.actions), own);
         let sender = self.sender.clone();
         let limit = Duration::from_millis(u64::try_from(limit).unwrap_or(0));
         let thread = {
@@ -110,7 +113,8 @@ impl Driver<'_, '_> {
                         limit,
                         orders: order_receiver,
                         wake: read,
-                        actions: Box::new(LocalActions),
+                        actions: Box::new(actions),
+                        action_env: Vec::new(),
                         watch: &mut watch,
                     },
                 );
@@ -121,7 +125,6 @@ impl Driver<'_, '_> {
         };
         let run = &self.runs[index];
         let name = run.names.get(&node).cloned().unwrap_or_default();
-        let steps = step_names.into_iter().enumerate().map(|(i, n)| (i, (n, Instant::now())));
         Ok(LiveJob {
             epoch,
             name,
@@ -129,7 +132,7 @@ impl Driver<'_, '_> {
             wake,
             log,
             started: now().0,
-            steps: steps.collect(),
+            steps: BTreeMap::new(),
             failed: Vec::new(),
             thread,
         })

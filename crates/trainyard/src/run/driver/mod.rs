@@ -21,6 +21,9 @@ use trainyard_plan::{Group, Reason};
 use trainyard_workflow::lower::{Lowered, WorkflowFile};
 use trainyard_workflow::semantics::WorkflowSemantics;
 
+use crate::actions::cache::Cache;
+use crate::actions::load::ActionSettings;
+use crate::actions::node::Nodes;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::git::Repository;
@@ -31,6 +34,7 @@ use crate::paths::create_dir;
 use crate::run::Settings;
 use crate::run::assignment::Secrets;
 use crate::run::event::Event;
+use crate::run::files::Tree;
 use crate::run::groups::{Groups, Ticket};
 use crate::ui::{Event as Show, RunSummary, Ui};
 
@@ -56,6 +60,8 @@ pub struct World<'a> {
     pub repo: &'a Repository,
     /// The event.
     pub event: &'a Event,
+    /// Where definitions are read from.
+    pub tree: &'a Tree,
     /// The data folder.
     pub data: PathBuf,
     /// The secrets of the call.
@@ -129,6 +135,12 @@ pub fn drive(
         timers: BTreeMap::new(),
         active: 0,
         interrupts: 0,
+        actions: Arc::new(ActionSettings {
+            places: world.settings.places.clone(),
+            cache: Cache::new(&world.data),
+            nodes: Nodes::new(&tool_cache(&world.data), &world.data),
+            builtin: world.settings.builtin_actions,
+        }),
         tools: tool_cache(&world.data),
         has_bash: which("bash", &std::env::var("PATH").unwrap_or_default()).is_some(),
         shims: None,
@@ -189,6 +201,8 @@ struct Driver<'a, 'w> {
     timers: BTreeMap<(Timestamp, usize, InstanceId, u32), ()>,
     active: usize,
     interrupts: u32,
+    /// Where actions come from and what runs them.
+    actions: Arc<ActionSettings>,
     tools: PathBuf,
     has_bash: bool,
     /// The folder of shims for pip, once looked for.
@@ -371,7 +385,7 @@ impl Driver<'_, '_> {
             Outcome::TimedOut => Reason::new(format!(
                 "it has exceeded the maximum execution time of {minutes} minutes"
             )),
-            _ => Reason::default(),
+            _ => end.reason.map(Reason::new).unwrap_or_default(),
         };
         let finish = Command::Finish { node, epoch, outcome: end.outcome, reason, outputs };
         self.tell(index, &finish)?;

@@ -1,0 +1,139 @@
+//! Reading: chunk by chunk, each compared with its hash.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+
+use rusqlite::{OptionalExtension, params};
+
+use crate::{BlobId, Error, Result, Store};
+
+/// Open packs that a reader keeps.
+const MAX_OPEN: usize = 64;
+
+/// The bytes of a blob, in order.
+pub struct BlobReader<'s> {
+    store: &'s Store,
+    chunks: Vec<[u8; 32]>,
+    next: usize,
+    current: Vec<u8>,
+    at: usize,
+    packs: BTreeMap<i64, File>,
+    scratch: Vec<u8>,
+    size: u64,
+}
+
+impl Store {
+    /// A reader of a blob.
+    pub fn reader(&self, blob: BlobId) -> Result<BlobReader<'_>> {
+        let database = self.database();
+        let size: Option<i64> = database
+            .query_row("SELECT size FROM blobs WHERE id = ?1", params![blob.0], |r| r.get(0))
+            .optional()?;
+        let Some(size) = size else {
+            return Err(Error::Damaged(format!("there is no blob {}", blob.0)));
+        };
+        let mut statement =
+            database.prepare_cached("SELECT chunk FROM parts WHERE blob = ?1 ORDER BY seq")?;
+        let chunks = statement.query_map(params![blob.0], |r| r.get::<_, [u8; 32]>(0))?;
+        let chunks = chunks.collect::<rusqlite::Result<Vec<_>>>()?;
+        Ok(BlobReader {
+            store: self,
+            chunks,
+            next: 0,
+            current: Vec::new(),
+            at: 0,
+            packs: BTreeMap::new(),
+            scratch: Vec::new(),
+            size: u64::try_from(size).unwrap_or(0),
+        })
+    }
+}
+
+impl BlobReader<'_> {
+    /// Bytes of the whole.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The next chunk; none at the end.
+    pub fn next_chunk(&mut self) -> Result<Option<&[u8]>> {
+        let Some(hash) = self.chunks.get(self.next).copied() else { return Ok(None) };
+        self.next += 1;
+        self.load(&hash)?;
+        self.at = self.current.len();
+        Ok(Some(&self.current))
+    }
+
+    fn load(&mut self, hash: &[u8; 32]) -> Result<()> {
+        type Row = (i64, i64, bool, Option<i64>, Option<i64>, Option<Vec<u8>>);
+        let row: Option<Row> = {
+            let database = self.store.database();
+            let mut statement = database.prepare_cached(
+                "SELECT size, stored, packed, pack, place, data FROM chunks WHERE hash = ?1",
+            )?;
+            statement
+                .query_row(params![hash], |r| {
+                    Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?))
+                })
+                .optional()?
+        };
+        let damaged =
+            |what: &str| Error::Damaged(format!("chunk {}: {what}", crate::write::hex(hash)));
+        let Some((size, stored, packed, pack, place, data)) = row else {
+            return Err(damaged("it is not there"));
+        };
+        let size = usize::try_from(size).map_err(|_| damaged("its size"))?;
+        let stored = usize::try_from(stored).map_err(|_| damaged("its size"))?;
+        match (data, pack) {
+            (Some(data), _) => self.scratch = data,
+            (None, Some(pack)) => {
+                self.scratch.resize(stored, 0);
+                let place = place.and_then(|p| u64::try_from(p).ok()).unwrap_or(0);
+                if !self.packs.contains_key(&pack) {
+                    if self.packs.len() >= MAX_OPEN {
+                        self.packs.clear();
+                    }
+                    let path = self.store.pack_path(pack);
+                    let file = File::open(&path).map_err(|e| self.store.io(&path, e))?;
+                    self.packs.insert(pack, file);
+                }
+                let file = &self.packs[&pack];
+                file.read_exact_at(&mut self.scratch, place)
+                    .map_err(|e| self.store.io(&self.store.pack_path(pack), e))?;
+            }
+            (None, None) => return Err(damaged("it is nowhere")),
+        }
+        if packed {
+            self.current.clear();
+            self.current.reserve(size);
+            let mut decoder =
+                zstd::bulk::Decompressor::new().map_err(|e| damaged(&e.to_string()))?;
+            decoder
+                .decompress_to_buffer(&self.scratch, &mut self.current)
+                .map_err(|e| damaged(&e.to_string()))?;
+        } else {
+            std::mem::swap(&mut self.current, &mut self.scratch);
+        }
+        if self.current.len() != size || blake3::hash(&self.current).as_bytes() != hash {
+            return Err(damaged("its bytes are not what they were"));
+        }
+        self.at = 0;
+        Ok(())
+    }
+}
+
+impl Read for BlobReader<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.at >= self.current.len() {
+            let Some(hash) = self.chunks.get(self.next).copied() else { return Ok(0) };
+            self.next += 1;
+            self.load(&hash)?;
+        }
+        let count = out.len().min(self.current.len() - self.at);
+        out[..count].copy_from_slice(&self.current[self.at..self.at + count]);
+        self.at += count;
+        Ok(count)
+    }
+}

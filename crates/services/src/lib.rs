@@ -1,1 +1,239 @@
-//! Services.
+//! What job code talks to over HTTP: caches (v2 and v1), artifacts, OIDC, the forge's API as far as
+//! the repository and the run can answer it, and git for the repository under test.
+//!
+//! It listens on loopback alone. Every route wants a token of a job, or an address that was signed
+//! for one purpose; the open ones are OIDC's discovery and keys, as at GitHub. What nobody serves
+//! is a JSON 404 and a remark in the run that names it.
+//!
+//! The contract is that of the clients: `actions/toolkit` (`packages/cache`, `packages/artifact`),
+//! `actions/runner` and octokit.
+//!
+//! Deliberately absent: artifacts v1 to v3, which GitHub has retired; GraphQL; pushes over git.
+
+mod access;
+mod api;
+mod artifacts;
+mod cache_v1;
+mod cache_v2;
+mod fault;
+mod git;
+mod oidc;
+mod uploads;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{any, get, post};
+use trainyard_blob::Store;
+
+pub use access::{Grant, JobAccess};
+
+use access::Access;
+use api::Forge;
+use fault::unknown;
+use oidc::Issuer;
+use uploads::Uploads;
+
+/// What can go wrong at the start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no port, or no random.
+    #[error("the services cannot start: {0}")]
+    Start(String),
+}
+
+/// Limits on what comes in.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of a JSON body.
+    pub json: usize,
+    /// Bytes of one upload, all of its blocks together.
+    pub upload: u64,
+    /// Blocks of one upload.
+    pub blocks: usize,
+    /// Uploads that are begun and not ended.
+    pub open: usize,
+    /// Bytes of a repository's cache entries; the longest unused give way.
+    pub quota: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            json: 4 * 1024 * 1024,
+            upload: 64 * 1024 * 1024 * 1024,
+            blocks: 50_000,
+            open: 1_000,
+            quota: 50 * 1024 * 1024 * 1024,
+        }
+    }
+}
+
+/// Something that people should see in the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    /// The run.
+    pub run: i64,
+    /// The job.
+    pub node: i64,
+    /// `warning`, `notice`, `comment`, `check`, `release`
+    pub kind: &'static str,
+    /// What it says.
+    pub text: String,
+}
+
+/// Takes remarks.
+pub type Sink = Box<dyn Fn(Remark) + Send + Sync>;
+
+/// The repository under test.
+#[derive(Debug, Clone, Default)]
+pub struct RepositoryFacts {
+    /// `owner/name`
+    pub slug: String,
+    /// Its git folder.
+    pub git_dir: PathBuf,
+    /// Its default branch.
+    pub default_branch: String,
+    /// The forge it is from, `https://github.com`.
+    pub server: String,
+    /// The commit under test.
+    pub sha: String,
+    /// `github.event`
+    pub event: serde_json::Value,
+}
+
+/// What the services are made of.
+pub struct Config {
+    /// Caches and artifacts.
+    pub store: Arc<Store>,
+    /// A folder for uploads on their way; theirs alone.
+    pub uploads: PathBuf,
+    /// Where the key that signs identity tokens is kept.
+    pub key: PathBuf,
+    /// The repository under test.
+    pub repository: RepositoryFacts,
+    /// Limits.
+    pub limits: Limits,
+    /// Who hears of what people should see.
+    pub sink: Sink,
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Arc<Store>,
+    pub(crate) access: Access,
+    pub(crate) uploads: Uploads,
+    pub(crate) issuer: Issuer,
+    pub(crate) forge: Forge,
+    pub(crate) limits: Limits,
+    pub(crate) sink: Sink,
+    /// `http://127.0.0.1:PORT`
+    pub(crate) base: String,
+}
+
+type Shared = Arc<Inner>;
+
+/// The services, for as long as this lives.
+pub struct Services {
+    inner: Shared,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Services {
+    /// Starts them on a free port of the loopback interface.
+    ///
+    /// # Errors
+    /// When there is no port or no source of random bytes.
+    pub fn start(config: Config) -> Result<Services, Error> {
+        let failed = |e: &dyn std::fmt::Display| Error::Start(e.to_string());
+        let listener = std::net::TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+            .map_err(|e| failed(&e))?;
+        listener.set_nonblocking(true).map_err(|e| failed(&e))?;
+        let address = listener.local_addr().map_err(|e| failed(&e))?;
+        let base = format!("http://{address}");
+        let inner = Arc::new(Inner {
+            store: config.store,
+            access: Access::new().map_err(|e| failed(&e))?,
+            uploads: Uploads::new(config.uploads, config.limits),
+            issuer: Issuer::new(config.key, format!("{base}/oidc")),
+            forge: Forge::new(config.repository),
+            limits: config.limits,
+            sink: config.sink,
+            base,
+        });
+        let app = router(Arc::clone(&inner));
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| failed(&e))?;
+        let thread = std::thread::Builder::new()
+            .name("services".into())
+            .spawn(move || {
+                runtime.block_on(async move {
+                    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+                    tokio::select! {
+                        _ = axum::serve(listener, app) => {}
+                        _ = stopped => {}
+                    }
+                });
+                // What still runs belongs to jobs that are over.
+                runtime.shutdown_background();
+            })
+            .map_err(|e| failed(&e))?;
+        Ok(Services { inner, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Lets a job in; what its steps and actions are to be told.
+    ///
+    /// # Errors
+    /// When there are no random bytes.
+    pub fn grant(&self, grant: Grant) -> Result<JobAccess, Error> {
+        let failed = |e: std::io::Error| Error::Start(e.to_string());
+        self.inner.access.grant(grant, &self.inner.base).map_err(failed)
+    }
+
+    /// Shuts a job out: its tokens and its addresses open nothing any more.
+    pub fn revoke(&self, run: i64, node: i64) {
+        self.inner.access.revoke(run, node);
+        // What it had begun to upload is nobody's any more.
+        self.inner.uploads.open().1.retain(|_, u| (u.run, u.node) != (run, node));
+    }
+}
+
+impl Drop for Services {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn router(inner: Shared) -> Router {
+    let limit = DefaultBodyLimit::max(inner.limits.json);
+    let twirp = "/twirp/github.actions.results.api.v1.";
+    Router::new()
+        .route(&format!("{twirp}CacheService/{{method}}"), post(cache_v2::call))
+        .route(&format!("{twirp}ArtifactService/{{method}}"), post(artifacts::call))
+        .route("/upload/{id}", any(uploads::put))
+        .route("/download/{kind}/{id}/{name}", get(uploads::download))
+        .route("/_apis/artifactcache/cache", get(cache_v1::find))
+        .route("/_apis/artifactcache/caches", post(cache_v1::reserve).get(cache_v1::list))
+        .route("/_apis/artifactcache/caches/{id}", post(cache_v1::commit).patch(cache_v1::patch))
+        .route("/oidc/token", get(oidc::token))
+        .route("/oidc/.well-known/openid-configuration", get(oidc::discovery))
+        .route("/oidc/jwks", get(oidc::keys))
+        .route("/git/{owner}/{name}/info/refs", get(git::refs))
+        .route("/git/{owner}/{name}/git-upload-pack", post(git::upload_pack))
+        .merge(api::routes())
+        .fallback(unknown)
+        .layer(limit)
+        .layer(axum::middleware::map_response(fault::as_json))
+        .with_state(inner)
+}

@@ -308,6 +308,7 @@ fn settings(args: RunArgs) -> Result<Settings> {
         inherit_env: args.inherit_env,
         labels: args.runner.iter().map(|t| label(t)).collect::<Result<Vec<_>>>()?,
         places: places(&args.local_repository, &args.action_mirror)?,
+        quota: None,
         builtin_actions: !args.no_builtin_actions,
         jobs: args.jobs.unwrap_or(cores).max(1),
         output: output_or_default(args.output),

@@ -58,6 +58,9 @@ pub struct NodeDefinition {
     pub callee: Option<usize>,
     /// Why it may not run here, if it may not.
     pub refusal: Option<String>,
+    /// What its token may do: as the job says, its workflow, or the one that calls it; none for
+    /// the repository's default.
+    pub permissions: Option<Permissions>,
 }
 
 /// A workflow with all that it calls, as a plan.
@@ -78,7 +81,13 @@ pub fn lower(root: Arc<WorkflowFile>, loader: &mut dyn Loader, granted: &Permiss
     let mut lowered = Lowered {
         plan: Plan::new(0),
         files: vec![root],
-        nodes: vec![NodeDefinition { file: 0, job: None, callee: None, refusal: None }],
+        nodes: vec![NodeDefinition {
+            file: 0,
+            job: None,
+            callee: None,
+            refusal: None,
+            permissions: None,
+        }],
         diagnostics: Vec::new(),
     };
     let mut lowerer =
@@ -109,12 +118,14 @@ impl Lowerer<'_> {
                 self.error(file, "call/too-many-jobs", job.place, message);
                 return;
             }
+            let own = job.permissions.as_ref().or(current.workflow.permissions.as_ref());
             let definition = u32::try_from(self.out.nodes.len()).unwrap_or(u32::MAX);
             self.out.nodes.push(NodeDefinition {
                 file,
                 job: Some(index),
                 callee: None,
                 refusal: refusal(job),
+                permissions: own.or(max).cloned(),
             });
             let fans_out = job.strategy.is_some();
             let kind = match &job.kind {
@@ -124,7 +135,6 @@ impl Lowerer<'_> {
             let id = self.out.plan.add(parent, job.id.clone(), kind, fans_out, definition);
             ids.push(id);
             if let (JobKind::Call(call), NodeKind::Scope) = (&job.kind, kind) {
-                let own = job.permissions.as_ref().or(current.workflow.permissions.as_ref());
                 let max = own.or(max).cloned();
                 self.call(id, definition, file, job, call, max.as_ref());
             }

@@ -10,6 +10,7 @@ use trainyard_job::mask::Masker;
 use trainyard_job::spec::JobSpec;
 use trainyard_job::{JobContexts, JobMachine, Places};
 use trainyard_model::{Object, Secret, Value};
+use trainyard_services::JobAccess;
 use trainyard_workflow::model::{CallSecrets, JobKind, StepsJob};
 use trainyard_workflow::semantics::{WorkflowSemantics, needs_context};
 use trainyard_workflow::span_of;
@@ -31,6 +32,8 @@ pub struct RunFacts<'a> {
     pub debug: bool,
     /// Whether bash is there.
     pub has_bash: bool,
+    /// What the job is told of the services, if they run.
+    pub access: Option<&'a JobAccess>,
 }
 
 fn definition<'a>(
@@ -158,9 +161,15 @@ pub fn machine(
     let job = node.job.map(|j| &file.jobs[j]).ok_or("the node is no job")?;
     let JobKind::Steps(steps) = &job.kind else { return Err("the job has no steps".into()) };
     no_container(steps, state, id, facts)?;
-    let secrets = secrets_of(semantics, state, id, facts)?;
+    let mut secrets = secrets_of(semantics, state, id, facts)?;
+    if let Some(access) = facts.access {
+        // `secrets.GITHUB_TOKEN` and `github.token` are the same.
+        let token = Secret::new(access.token.as_str());
+        secrets.entry("GITHUB_TOKEN".into()).or_insert(token);
+    }
     let mut masker = Masker::default();
     masker.add_all(secrets.values().map(Secret::expose));
+    masker.add_all(facts.access.iter().flat_map(|a| a.secrets.iter().map(String::as_str)));
     let instance = state.instance(id);
     let scope = state.scope_of(id).unwrap_or(InstanceId::ROOT);
     let spec = JobSpec {
@@ -187,7 +196,7 @@ pub fn machine(
         },
         matrix: instance.cell.as_ref().map(|c| c.values.clone()).unwrap_or_default(),
         runner: runner(workspace, facts.debug),
-        job: job_facts(facts, &semantics.files[node.file].path),
+        job: job_facts(facts.github, &semantics.files[node.file].path),
         command_files: path(&workspace.command_files),
         has_bash: facts.has_bash,
         debug: facts.debug,
@@ -235,8 +244,8 @@ fn text(value: &Value) -> String {
 }
 
 /// Where the job stands: the called workflow's file, for a job of one.
-fn job_facts(facts: &RunFacts<'_>, file: &str) -> Value {
-    let github = |name: &str| facts.github.get(name).map(text).unwrap_or_default();
+pub fn job_facts(github: &Value, file: &str) -> Value {
+    let github = |name: &str| github.get(name).map(text).unwrap_or_default();
     let repository = github("repository");
     let workflow_ref = format!("{repository}/{file}@{}", github("ref"));
     Value::object([
@@ -261,6 +270,11 @@ fn job_github(facts: &RunFacts<'_>, job: &str, workspace: &Workspace, secrets: &
         ("job_workflow_sha", facts.github.get("workflow_sha").map(text).unwrap_or_default()),
     ] {
         github.insert(name, Value::from(value));
+    }
+    // A token of the user's own is the forge's, and so is the API then.
+    if let Some(access) = facts.access.filter(|_| !facts.secrets.contains_key("GITHUB_TOKEN")) {
+        github.insert("api_url", Value::from(format!("{}/api", access.base)));
+        github.insert("graphql_url", Value::from(format!("{}/api/graphql", access.base)));
     }
     Value::Object(Arc::new(github))
 }

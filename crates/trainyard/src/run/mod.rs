@@ -8,6 +8,7 @@ pub mod fitness;
 pub mod groups;
 pub mod narrow;
 pub mod references;
+pub mod services;
 
 use std::path::PathBuf;
 
@@ -41,6 +42,8 @@ pub struct Settings {
     pub places: Places,
     /// Whether actions are built in at all.
     pub builtin_actions: bool,
+    /// Bytes of the repository's cache entries.
+    pub quota: Option<u64>,
     /// Jobs at once.
     pub jobs: usize,
     /// How it is shown.

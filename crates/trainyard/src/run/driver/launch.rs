@@ -8,8 +8,9 @@ use std::time::Duration;
 use trainyard_engine::{Command, InstanceId};
 use trainyard_model::{Outcome, Value};
 use trainyard_plan::Reason;
+use trainyard_services::JobAccess;
 
-use super::{Driver, LiveJob, Message, now};
+use super::{Driver, LiveJob, Message, World, now};
 use crate::actions::load::{JobActions, SelfRepository};
 use crate::builtin::{self, JobFacts};
 use crate::error::Result;
@@ -17,7 +18,8 @@ use crate::host::environment;
 use crate::host::job::{self, Happening, Surroundings};
 use crate::host::workspace::Workspace;
 use crate::paths::job_dir;
-use crate::run::assignment::{RunFacts, machine};
+use crate::run::assignment::{RunFacts, job_facts, machine};
+use crate::run::services::{self, JobIdentity};
 use crate::ui::Event as Show;
 
 impl Driver<'_, '_> {
@@ -71,6 +73,8 @@ impl Driver<'_, '_> {
         let folder = job_dir(&world.data, run.row.id, node.0);
         let workspace = Workspace::create(&folder, name, &self.tools, &self.runs[index].event_text)
             .map_err(|e| e.message)?;
+        let access = self.access(index, node, epoch)?;
+        let run = &self.runs[index];
         let debug = world.secrets.get("ACTIONS_STEP_DEBUG").map(|s| s.expose() == "true");
         let facts = RunFacts {
             github: &run.github,
@@ -78,6 +82,7 @@ impl Driver<'_, '_> {
             vars: &world.vars,
             debug: debug.unwrap_or(false),
             has_bash: self.has_bash,
+            access: access.as_ref(),
         };
         let machine = machine(&run.semantics, &run.state, node, &workspace, &facts)?;
         let limit = run.state.instance(node).resolved.as_ref().map_or(0, |r| r.timeout_ms);
@@ -89,7 +94,17 @@ impl Driver<'_, '_> {
             remote: world.repo.remote(),
         };
         let job_facts = serde_json::to_string(&job_facts).unwrap_or_default();
-        let base_env = self.base_env(&tracking, &workspace, &job_facts);
+        let mut base_env = self.base_env(&tracking, &workspace, &job_facts);
+        let mut action_env = Vec::new();
+        if let Some(access) = access {
+            let mut more = services::no_proxy(&base_env);
+            more.extend(services::git_env(&access, &world.event.repository));
+            more.extend(access.step_env);
+            for (name, value) in more {
+                environment::set(&mut base_env, &name, &value);
+            }
+            action_env = access.action_env;
+        }
         let (orders, order_receiver) = channel();
         let (read, wake) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(|e| format!("no pipe: {e}"))?;
@@ -114,7 +129,7 @@ impl Driver<'_, '_> {
                         orders: order_receiver,
                         wake: read,
                         actions: Box::new(actions),
-                        action_env: Vec::new(),
+                        action_env,
                         watch: &mut watch,
                     },
                 );
@@ -136,6 +151,50 @@ impl Driver<'_, '_> {
             failed: Vec::new(),
             thread,
         })
+    }
+
+    /// Lets a job into the services, which start with the first that may need them.
+    fn access(
+        &mut self,
+        index: usize,
+        node: InstanceId,
+        epoch: u32,
+    ) -> std::result::Result<Option<JobAccess>, String> {
+        let run = &self.runs[index];
+        let instance = run.state.instance(node);
+        let definition = run.semantics.definitions[instance.plan.index()] as usize;
+        let definition = run.semantics.nodes[definition].clone();
+        let file = Arc::clone(&run.semantics.files[definition.file]);
+        if !services::needed(&definition, &file, self.actions.builtin) {
+            return Ok(None);
+        }
+        if self.services.is_none() {
+            let World { data, repo, event, settings, .. } = self.world;
+            let sender = self.sender.clone();
+            let sink = move |remark| {
+                // A remark after the last run is nobody's.
+                let _ = sender.send(Message::Remarked(remark));
+            };
+            let started = services::start(data, repo, event, settings.quota, sink);
+            self.services = Some(started.map_err(|e| e.message)?);
+        }
+        let Some(services) = &self.services else { return Ok(None) };
+        let run = &self.runs[index];
+        let resolved = run.state.instance(node).resolved.as_ref();
+        let facts = job_facts(&run.github, &file.path);
+        let job = JobIdentity {
+            run: run.row.id,
+            node: node.0,
+            epoch,
+            github: &run.github,
+            job_workflow_ref: facts
+                .get("workflow_ref")
+                .map(|v| v.to_text().into_owned())
+                .unwrap_or_default(),
+            environment: resolved.and_then(|r| r.environment.as_deref()),
+            limit: resolved.map_or(0, |r| r.timeout_ms),
+        };
+        services::grant(services, &definition, &job, now().0).map(Some)
     }
 
     fn base_env(

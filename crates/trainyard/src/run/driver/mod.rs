@@ -18,6 +18,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use trainyard_engine::{Cause, Command, Effect, EffectKey, InstanceId, RunState, Strength, decide};
 use trainyard_model::{Outcome, Timestamp, Value};
 use trainyard_plan::{Group, Reason};
+use trainyard_services::{Remark, Services};
 use trainyard_workflow::lower::{Lowered, WorkflowFile};
 use trainyard_workflow::semantics::WorkflowSemantics;
 
@@ -79,6 +80,8 @@ enum Message {
     Waiting(String),
     /// Another process wants the group of that lock file for itself.
     Wanted(String),
+    /// Something that the services want people to see.
+    Remarked(Remark),
     Interrupted,
 }
 
@@ -141,6 +144,7 @@ pub fn drive(
             nodes: Nodes::new(&tool_cache(&world.data), &world.data),
             builtin: world.settings.builtin_actions,
         }),
+        services: None,
         tools: tool_cache(&world.data),
         has_bash: which("bash", &std::env::var("PATH").unwrap_or_default()).is_some(),
         shims: None,
@@ -203,6 +207,8 @@ struct Driver<'a, 'w> {
     interrupts: u32,
     /// Where actions come from and what runs them.
     actions: Arc<ActionSettings>,
+    /// What jobs talk to, once one may.
+    services: Option<Services>,
     tools: PathBuf,
     has_bash: bool,
     /// The folder of shims for pip, once looked for.
@@ -320,6 +326,7 @@ impl Driver<'_, '_> {
     fn take(&mut self, message: Message) -> Result<()> {
         match message {
             Message::Happened(index, node, happening) => self.happened(index, node, happening),
+            Message::Remarked(remark) => self.remarked(&remark),
             Message::Ended(index, node, epoch, end) => self.ended(index, node, epoch, end),
             Message::Locked(_, group, Ok(lock)) => {
                 // Whoever is first by now; nobody, if all have given up meanwhile.
@@ -372,6 +379,9 @@ impl Driver<'_, '_> {
 
     fn ended(&mut self, index: usize, node: InstanceId, epoch: u32, end: JobEnd) -> Result<()> {
         self.active = self.active.saturating_sub(1);
+        if let Some(services) = &self.services {
+            services.revoke(self.runs[index].row.id, i64::from(node.0));
+        }
         if let (Some(url), Some(live)) = (&end.environment_url, self.runs[index].jobs.get(&node)) {
             self.ui.show(&Show::Note(&format!("{}: deployed to {url}", live.name)));
         }

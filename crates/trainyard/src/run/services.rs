@@ -1,0 +1,241 @@
+//! The services of a local run: started with the first job that may need them, and what each job
+//! is told of them.
+//!
+//! `GITHUB_SERVER_URL` stays what it is, as workflows compare it and the toolkit goes by it. git
+//! reaches the repository under test here by `url.….insteadOf`, given through the environment for
+//! this repository alone; the API, the caches and the artifacts have addresses of their own.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value as Json, json};
+use trainyard_blob::Store;
+use trainyard_job::spec::StepKind;
+use trainyard_model::Value;
+use trainyard_services::{Config, Grant, JobAccess, Limits, Remark, RepositoryFacts, Services};
+use trainyard_workflow::lower::{NodeDefinition, WorkflowFile};
+use trainyard_workflow::model::JobKind;
+use trainyard_workflow::permissions::Level;
+
+use crate::builtin;
+use crate::error::{Error, Result};
+use crate::git::Repository;
+use crate::paths::create_dir;
+use crate::run::event::Event;
+
+/// The folder of the store.
+pub fn store_dir(data: &Path) -> std::path::PathBuf {
+    data.join("store")
+}
+
+/// Opens the store of a data folder.
+pub fn open_store(data: &Path) -> Result<Store> {
+    Store::open(&store_dir(data)).map_err(|e| {
+        Error::new(e.to_string()).hint("TRAINYARD_DATA_DIR names another folder for it")
+    })
+}
+
+/// Starts the services for the repository of an event.
+pub fn start(
+    data: &Path,
+    repo: &Repository,
+    event: &Event,
+    quota: Option<u64>,
+    sink: impl Fn(Remark) + Send + Sync + 'static,
+) -> Result<Services> {
+    let uploads = store_dir(data).join("uploads");
+    create_dir(&uploads)?;
+    let mut limits = Limits::default();
+    limits.quota = quota.unwrap_or(limits.quota);
+    let event_json: Json = serde_json::to_value(&event.payload).unwrap_or_default();
+    let branch = event_json["repository"]["default_branch"].as_str().unwrap_or("main").to_owned();
+    let config = Config {
+        store: Arc::new(open_store(data)?),
+        uploads,
+        key: data.join("oidc-key.pem"),
+        repository: RepositoryFacts {
+            slug: event.repository.clone(),
+            git_dir: repo.common_dir.clone(),
+            default_branch: branch,
+            server: text(event, "server_url"),
+            sha: event.head.sha.clone(),
+            event: event_json,
+        },
+        limits,
+        sink: Box::new(sink),
+    };
+    Services::start(config).map_err(|e| Error::new(e.to_string()))
+}
+
+fn text(event: &Event, name: &str) -> String {
+    event.github.get(name).map(|v| v.to_text().into_owned()).unwrap_or_default()
+}
+
+/// Whether a job may talk to the services: it uses an action that is not wholly built in, may ask
+/// for an identity token, or its file speaks of the token or the addresses.
+pub fn needed(definition: &NodeDefinition, file: &WorkflowFile, builtins: bool) -> bool {
+    let Some(job) = definition.job else { return false };
+    let JobKind::Steps(steps) = &file.workflow.jobs[job].kind else { return false };
+    let uses = |uses: &str| !(builtins && builtin::find(uses).is_some());
+    let speaks = |word: &str| file.source.text().contains(word);
+    steps.steps.iter().any(|s| matches!(&s.kind, StepKind::Uses { action, .. } if uses(action)))
+        || id_token(definition)
+        || ["github.token", "GITHUB_TOKEN", "_API_URL", "GRAPHQL_URL", "ACTIONS_"]
+            .iter()
+            .any(|w| speaks(w))
+}
+
+fn id_token(definition: &NodeDefinition) -> bool {
+    definition.permissions.as_ref().is_some_and(|p| p.level("id-token") == Level::Write)
+}
+
+/// The refs whose cache entries a job may read, its own first (GitHub's documentation: the own ref,
+/// the base of a pull request, the default branch).
+pub fn cache_scopes(github: &Value) -> Vec<String> {
+    let part = |name: &str| github.get(name).map(|v| v.to_text().into_owned()).unwrap_or_default();
+    let branch = github
+        .get("event")
+        .and_then(|e| e.get("repository"))
+        .and_then(|r| r.get("default_branch"))
+        .map(|b| b.to_text().into_owned())
+        .unwrap_or_else(|| "main".into());
+    let mut scopes = vec![part("ref")];
+    let base = part("base_ref");
+    for name in [base, branch].into_iter().filter(|b| !b.is_empty()) {
+        scopes.push(format!("refs/heads/{name}"));
+    }
+    scopes.retain(|s| !s.is_empty());
+    let mut seen = Vec::new();
+    scopes.retain(|s| {
+        !seen.contains(s) && {
+            seen.push(s.clone());
+            true
+        }
+    });
+    scopes
+}
+
+/// What a job is, for its grant.
+pub struct JobIdentity<'a> {
+    /// The run.
+    pub run: i64,
+    /// The job.
+    pub node: u32,
+    /// The lease.
+    pub epoch: u32,
+    /// The run's `github` context.
+    pub github: &'a Value,
+    /// `job.workflow_ref`
+    pub job_workflow_ref: String,
+    /// `environment`
+    pub environment: Option<&'a str>,
+    /// Milliseconds it may take.
+    pub limit: i64,
+}
+
+/// Lets a job in.
+pub fn grant(
+    services: &Services,
+    definition: &NodeDefinition,
+    job: &JobIdentity<'_>,
+    now: i64,
+) -> std::result::Result<JobAccess, String> {
+    let github = job.github;
+    let part = |name: &str| github.get(name).map(|v| v.to_text().into_owned()).unwrap_or_default();
+    let repository = part("repository");
+    let subject = match (job.environment, part("event_name").as_str()) {
+        (Some(environment), _) => format!("repo:{repository}:environment:{environment}"),
+        (None, "pull_request") => format!("repo:{repository}:pull_request"),
+        _ => format!("repo:{repository}:ref:{}", part("ref")),
+    };
+    let mut claims = Map::new();
+    for name in [
+        "ref",
+        "ref_type",
+        "sha",
+        "repository",
+        "repository_id",
+        "repository_owner",
+        "repository_owner_id",
+        "actor",
+        "actor_id",
+        "workflow",
+        "workflow_ref",
+        "workflow_sha",
+        "event_name",
+        "head_ref",
+        "base_ref",
+        "run_id",
+        "run_number",
+        "run_attempt",
+    ] {
+        claims.insert(name.to_owned(), json!(part(name)));
+    }
+    for (name, value) in [
+        ("sub", subject),
+        ("ref_protected", "false".to_owned()),
+        ("repository_visibility", "private".to_owned()),
+        ("runner_environment", "self-hosted".to_owned()),
+        ("job_workflow_ref", job.job_workflow_ref.clone()),
+        ("job_workflow_sha", part("workflow_sha")),
+    ] {
+        claims.insert(name.to_owned(), json!(value));
+    }
+    if let Some(environment) = job.environment {
+        claims.insert("environment".to_owned(), json!(environment));
+    }
+    // The posts of a job that ran out of time still talk to the services.
+    let seconds = u64::try_from((now + job.limit) / 1000).unwrap_or(0) + 3600;
+    let grant = Grant {
+        run: job.run,
+        node: i64::from(job.node),
+        epoch: job.epoch,
+        repository,
+        scopes: cache_scopes(github),
+        id_token: id_token(definition),
+        claims,
+        expires: seconds,
+    };
+    services.grant(grant).map_err(|e| e.to_string())
+}
+
+/// The variables by which git finds the repository under test here, whichever way its address is
+/// written.
+pub fn git_env(access: &JobAccess, slug: &str) -> Vec<(String, String)> {
+    let here = format!("{}/git/{slug}", access.base);
+    let forms = [
+        format!("https://github.com/{slug}"),
+        format!("git@github.com:{slug}"),
+        format!("ssh://git@github.com/{slug}"),
+    ];
+    let mut settings: Vec<(String, String)> =
+        forms.into_iter().map(|form| (format!("url.{here}.insteadOf"), form)).collect();
+    // Not in the address itself, which `git remote -v` shows.
+    let password = STANDARD.encode(format!("x-access-token:{}", access.token));
+    let header = format!("AUTHORIZATION: basic {password}");
+    settings.push((format!("http.{}/.extraheader", access.base), header));
+    let mut env = vec![("GIT_CONFIG_COUNT".to_owned(), settings.len().to_string())];
+    for (i, (key, value)) in settings.into_iter().enumerate() {
+        env.push((format!("GIT_CONFIG_KEY_{i}"), key));
+        env.push((format!("GIT_CONFIG_VALUE_{i}"), value));
+    }
+    env
+}
+
+/// `no_proxy` with this machine in it, where a proxy is set.
+pub fn no_proxy(env: &[(String, String)]) -> Vec<(String, String)> {
+    let proxied = env.iter().any(|(k, _)| k.to_ascii_lowercase().ends_with("_proxy"));
+    if !proxied {
+        return Vec::new();
+    }
+    ["no_proxy", "NO_PROXY"]
+        .iter()
+        .map(|name| {
+            let old = env.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str()).unwrap_or("");
+            let comma = if old.is_empty() { "" } else { "," };
+            ((*name).to_owned(), format!("{old}{comma}localhost,127.0.0.1,.localhost"))
+        })
+        .collect()
+}

@@ -210,7 +210,9 @@ pub(crate) async fn asset(
         return Ok(Json(asset).into_response());
     }
     let artifact = inner.store.artifact(id)?.ok_or_else(|| Fault::missing("Not Found"))?;
-    stream(&inner.store, artifact.blob, &artifact.mime, asset["name"].as_str()).await
+    // Whatever it was sent as: that is what GitHub serves, and clients read other types themselves.
+    let mime = "application/octet-stream";
+    stream(&inner.store, artifact.blob, mime, asset["name"].as_str()).await
 }
 
 pub(crate) async fn remove_asset(

@@ -16,6 +16,8 @@ const MAX_OPEN: usize = 64;
 pub struct BlobReader<'s> {
     store: &'s Store,
     chunks: Vec<[u8; 32]>,
+    /// Where each chunk begins.
+    starts: Vec<u64>,
     next: usize,
     current: Vec<u8>,
     at: usize,
@@ -34,13 +36,26 @@ impl Store {
         let Some(size) = size else {
             return Err(Error::Damaged(format!("there is no blob {}", blob.0)));
         };
-        let mut statement =
-            database.prepare_cached("SELECT chunk FROM parts WHERE blob = ?1 ORDER BY seq")?;
-        let chunks = statement.query_map(params![blob.0], |r| r.get::<_, [u8; 32]>(0))?;
-        let chunks = chunks.collect::<rusqlite::Result<Vec<_>>>()?;
+        let mut statement = database.prepare_cached(
+            "SELECT p.chunk, c.size FROM parts p LEFT JOIN chunks c ON c.hash = p.chunk
+             WHERE p.blob = ?1 ORDER BY p.seq",
+        )?;
+        let rows = statement.query_map(params![blob.0], |r| {
+            Ok((r.get::<_, [u8; 32]>(0)?, r.get::<_, Option<i64>>(1)?))
+        })?;
+        let (mut chunks, mut starts, mut at) = (Vec::new(), Vec::new(), 0u64);
+        for row in rows {
+            let (hash, size) = row?;
+            let size = size.and_then(|s| u64::try_from(s).ok());
+            let lost = || Error::Damaged(format!("chunk {}", crate::write::hex(&hash)));
+            starts.push(at);
+            at += size.ok_or_else(lost)?;
+            chunks.push(hash);
+        }
         Ok(BlobReader {
             store: self,
             chunks,
+            starts,
             next: 0,
             current: Vec::new(),
             at: 0,
@@ -135,5 +150,42 @@ impl Read for BlobReader<'_> {
         out[..count].copy_from_slice(&self.current[self.at..self.at + count]);
         self.at += count;
         Ok(count)
+    }
+}
+
+impl io::Seek for BlobReader<'_> {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        let now = match self.next {
+            0 => 0,
+            next => self.starts[next - 1] + self.at as u64,
+        };
+        let target = match to {
+            io::SeekFrom::Start(at) => Some(at),
+            io::SeekFrom::End(by) => self.size.checked_add_signed(by),
+            io::SeekFrom::Current(by) => now.checked_add_signed(by),
+        };
+        let outside = || io::Error::new(io::ErrorKind::InvalidInput, "before the beginning");
+        let target = target.ok_or_else(outside)?;
+        // The chunk that holds the place; past the end there is none.
+        let index = self.starts.partition_point(|s| *s <= target);
+        if index == 0 || target >= self.size {
+            self.next = if index == 0 { 0 } else { self.chunks.len() };
+            self.at = self.current.len();
+            if self.next > 0 && !self.chunks.is_empty() {
+                // So that the place is the end, whatever chunk was held.
+                let last = self.chunks[self.next - 1];
+                self.load(&last)?;
+                self.at = self.current.len();
+            }
+            return Ok(target);
+        }
+        if self.next != index {
+            let hash = self.chunks[index - 1];
+            self.load(&hash)?;
+            self.next = index;
+        }
+        let within = usize::try_from(target - self.starts[index - 1]).unwrap_or(usize::MAX);
+        self.at = within.min(self.current.len());
+        Ok(target)
     }
 }

@@ -1,7 +1,7 @@
 //! The store kept and found, shared, damaged, collected.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -95,6 +95,30 @@ fn a_small_change_of_a_large_file_stores_little() {
     let blob = store.save_cache(&new("s", "two"), second).unwrap().blob;
     assert!(content(&store, blob) == bytes);
     assert_eq!(draft(&store, &bytes).stored(), 0);
+}
+
+#[test]
+fn readers_go_to_any_place() {
+    let folder = Folder::new();
+    let store = Store::open(&folder.0).unwrap();
+    let bytes = noise(5, 9_000_000);
+    let blob = save(&store, "x", &bytes);
+    let mut reader = store.reader(blob).unwrap();
+    let end = bytes.len() as i64;
+    for at in [0, 1, end - 10, 4_000_000, 3_999_999, end, end + 5, 2_500_000, 0] {
+        let place = reader.seek(SeekFrom::Start(at as u64)).unwrap();
+        assert_eq!(place, at as u64);
+        let mut out = vec![0; 10];
+        let count = reader.read(&mut out).unwrap();
+        let from = (at as usize).min(bytes.len());
+        assert_eq!(out[..count], bytes[from..from + count], "at {at}");
+        assert_eq!(count == 0, at >= end);
+    }
+    assert_eq!(reader.seek(SeekFrom::End(-3)).unwrap(), end as u64 - 3);
+    let mut rest = Vec::new();
+    reader.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest, bytes[bytes.len() - 3..]);
+    assert!(reader.seek(SeekFrom::Current(-(end + 10))).is_err());
 }
 
 #[test]

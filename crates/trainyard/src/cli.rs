@@ -6,9 +6,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::actions::places::{GITHUB, Places};
 use crate::builtin;
+use crate::commands::actions::{self, ActionsCommand};
+use crate::commands::artifacts::{self, ArtifactsCommand};
+use crate::commands::cache::{self, CacheCommand};
 use crate::commands::logs::Which;
 use crate::commands::run::{Instead, output_or_default, read_dotenv};
-use crate::commands::{check, eval, logs, run, runs, view};
+use crate::commands::{check, du, eval, logs, run, runs, view};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::run::Settings;
@@ -80,6 +83,27 @@ enum Command {
         /// Only steps that failed
         #[arg(long)]
         failed: bool,
+    },
+    /// The actions that were fetched: list them, or remove those that are not used
+    Actions {
+        #[command(subcommand)]
+        command: ActionsCommand,
+    },
+    /// The caches of this machine's runs
+    Cache {
+        #[command(subcommand)]
+        command: CacheCommand,
+    },
+    /// The artifacts of this machine's runs
+    Artifacts {
+        #[command(subcommand)]
+        command: ArtifactsCommand,
+    },
+    /// What fills the disk
+    Du {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     #[command(hide = true)]
     InternalAction {
@@ -203,6 +227,10 @@ pub fn run() -> Result<Exit> {
         Command::Runs { limit } => runs::runs(limit),
         Command::View { run, json } => view::view(run, json),
         Command::Logs { run, job, step, failed } => logs::logs(run, &Which { job, step, failed }),
+        Command::Actions { command } => actions::run(&command),
+        Command::Cache { command } => cache::run(&command),
+        Command::Artifacts { command } => artifacts::run(&command),
+        Command::Du { json } => du::du(json),
         Command::InternalAction { name, post } => Ok(builtin::run(&name, post)),
         Command::InternalPip { real, args } => Err(builtin::pip(&real, &args)),
     }

@@ -10,7 +10,7 @@ use super::reference::{Reference, is_commit};
 use crate::error::{Error, Result};
 
 /// Where to look, from the call and the settings.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
 pub struct Places {
     /// Folders that stand for a repository at a ref: `owner/name`, the ref, the folder.
     pub local: Vec<(String, String, PathBuf)>,

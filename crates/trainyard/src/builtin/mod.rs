@@ -2,21 +2,30 @@
 //! `trainyard internal-action NAME`, and talks as any action does: inputs come as `INPUT_`
 //! variables, outputs and environment go through the command files.
 
+mod archive;
+mod cache;
 mod checkout;
+mod download_artifact;
 mod python;
+mod setup_node;
 mod setup_python;
+mod setup_uv;
+mod upload_artifact;
+mod zip_writer;
 
 use std::io::Write;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use trainyard_expression::Template;
+use trainyard_expression::{Expr, ExprKind, Place, Template};
 use trainyard_job::BuiltinSpec;
-use trainyard_job::spec::InputSpec;
+use trainyard_job::spec::{Condition, InputSpec};
 
 pub use checkout::copy;
+pub use download_artifact::unpack;
 pub use python::{arch, default_environment, pip, shims};
 
+use crate::actions::places::Places;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 
@@ -31,27 +40,93 @@ pub struct JobFacts {
     pub work_tree: bool,
     /// The address of the remote.
     pub remote: Option<String>,
+    /// The data folder.
+    pub data: PathBuf,
+    /// The run.
+    pub run: i64,
+    /// The job.
+    pub node: i64,
+    /// Refs whose cache entries it may read, its own first.
+    pub scopes: Vec<String>,
+    /// Bytes of the repository's cache entries.
+    pub quota: Option<u64>,
+    /// Where other repositories are looked for.
+    pub places: Places,
 }
 
 /// The variable that holds [`JobFacts`] as JSON.
 pub const FACTS: &str = "TRAINYARD_JOB_FACTS";
 
-/// The names of the built-in actions, without a version.
-pub const NAMES: &[&str] = &["actions/checkout", "actions/setup-python"];
+/// A built-in action.
+struct Builtin {
+    /// Its name, without a version.
+    name: &'static str,
+    /// Its inputs with their defaults.
+    inputs: &'static [(&'static str, Option<&'static str>)],
+    /// The status function that its post stage asks, if it has one.
+    post: Option<&'static str>,
+    main: fn(&JobFacts) -> Result<()>,
+}
+
+/// The built-in actions.
+const ALL: &[Builtin] = &[
+    Builtin { name: "actions/checkout", inputs: checkout::INPUTS, post: None, main: checkout::run },
+    Builtin {
+        name: "actions/setup-python",
+        inputs: setup_python::INPUTS,
+        post: None,
+        main: setup_python::run,
+    },
+    Builtin {
+        name: "actions/setup-node",
+        inputs: setup_node::INPUTS,
+        post: None,
+        main: setup_node::run,
+    },
+    Builtin {
+        name: "astral-sh/setup-uv",
+        inputs: setup_uv::INPUTS,
+        post: None,
+        main: setup_uv::run,
+    },
+    Builtin {
+        name: "actions/cache",
+        inputs: cache::INPUTS,
+        post: Some("success"),
+        main: cache::run,
+    },
+    Builtin {
+        name: "actions/cache/restore",
+        inputs: cache::INPUTS,
+        post: None,
+        main: cache::restore,
+    },
+    Builtin { name: "actions/cache/save", inputs: cache::INPUTS, post: None, main: cache::save },
+    Builtin {
+        name: "actions/upload-artifact",
+        inputs: upload_artifact::INPUTS,
+        post: None,
+        main: upload_artifact::run,
+    },
+    Builtin {
+        name: "actions/download-artifact",
+        inputs: download_artifact::INPUTS,
+        post: None,
+        main: download_artifact::run,
+    },
+];
 
 /// The built-in action behind a reference, at any version.
 pub fn find(uses: &str) -> Option<&'static str> {
     let name = uses.split('@').next().unwrap_or_default();
-    NAMES.iter().copied().find(|n| n.eq_ignore_ascii_case(name))
+    ALL.iter().map(|b| b.name).find(|n| n.eq_ignore_ascii_case(name))
 }
 
 /// What a built-in action declares.
 pub fn spec(name: &str) -> BuiltinSpec {
-    let declared: &[(&str, Option<&str>)] = match name {
-        "actions/checkout" => checkout::INPUTS,
-        _ => setup_python::INPUTS,
-    };
-    let inputs = declared
+    let found = ALL.iter().find(|b| b.name == name);
+    let inputs = found.map_or(&[][..], |b| b.inputs);
+    let inputs = inputs
         .iter()
         .map(|(name, default)| InputSpec {
             name: (*name).to_owned(),
@@ -60,15 +135,21 @@ pub fn spec(name: &str) -> BuiltinSpec {
             deprecation: None,
         })
         .collect();
-    BuiltinSpec { inputs, post: None }
+    let post = found.and_then(|b| b.post).map(|name| Condition {
+        text: format!("{name}()"),
+        tree: Expr { kind: ExprKind::Call(name.into(), Vec::new()), start: 0 },
+        place: Place::default(),
+    });
+    BuiltinSpec { inputs, post }
 }
 
-/// Runs a built-in action to its end.
+/// Runs a stage of a built-in action to its end.
 pub fn run(name: &str, post: bool) -> Exit {
-    let result = facts().and_then(|facts| match (name, post) {
-        ("actions/checkout", false) => checkout::run(&facts),
-        ("actions/setup-python", false) => setup_python::run(),
-        _ => Err(Error::new(format!("there is no built-in action '{name}'"))),
+    let found = ALL.iter().find(|b| b.name == name);
+    let result = facts().and_then(|facts| match (found, post) {
+        (Some(_), true) => cache::post(&facts),
+        (Some(builtin), false) => (builtin.main)(&facts),
+        (None, _) => Err(Error::new(format!("there is no built-in action '{name}'"))),
     });
     match result {
         Ok(()) => Exit::Success,
@@ -95,6 +176,29 @@ fn escape(text: &str) -> String {
 fn input(name: &str) -> String {
     let key = format!("INPUT_{}", name.to_uppercase().replace(' ', "_"));
     std::env::var(key).unwrap_or_default().trim().to_owned()
+}
+
+/// An input of several lines, as a list.
+fn lines(name: &str) -> Vec<String> {
+    let lines = input(name);
+    lines.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect()
+}
+
+/// A boolean input (YAML's core schema, as `getBooleanInput` reads it).
+fn flag(name: &str) -> Result<bool> {
+    match input(name).as_str() {
+        "true" | "True" | "TRUE" => Ok(true),
+        "false" | "False" | "FALSE" | "" => Ok(false),
+        other => Err(Error::new(format!(
+            "Input does not meet YAML 1.2 \"Core Schema\" specification: {name}: {other}"
+        ))
+        .hint("Support boolean input list: `true | True | TRUE | false | False | FALSE`")),
+    }
+}
+
+/// A warning of the step.
+fn warn(message: &str) {
+    println!("::warning::{}", escape(message));
 }
 
 /// A variable that the runner always sets.

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::python::{Interpreter, arch, interpreters, make_environment, parse_version};
-use super::{append, input, variable};
+use super::{JobFacts, append, input, variable};
 use crate::error::{Error, Result};
 
 /// The inputs of actions/setup-python v4 to v7 with their defaults.
@@ -26,7 +26,7 @@ pub const INPUTS: &[(&str, Option<&str>)] = &[
 ];
 
 /// Sets up the wanted versions; the last one is the default.
-pub fn run() -> Result<()> {
+pub fn run(_: &JobFacts) -> Result<()> {
     let wanted = wanted_versions()?;
     let all = interpreters();
     if !input("cache").is_empty() {

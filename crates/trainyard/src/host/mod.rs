@@ -2,6 +2,7 @@
 
 pub mod copy;
 pub mod environment;
+pub mod globs;
 pub mod hash_files;
 pub mod job;
 pub mod process;

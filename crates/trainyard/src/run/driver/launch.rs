@@ -92,6 +92,12 @@ impl Driver<'_, '_> {
             common_dir: world.repo.common_dir.clone(),
             work_tree: world.event.work_tree,
             remote: world.repo.remote(),
+            data: world.data.clone(),
+            run: run.row.id,
+            node: i64::from(node.0),
+            scopes: services::cache_scopes(&run.github),
+            quota: world.settings.quota,
+            places: world.settings.places.clone(),
         };
         let job_facts = serde_json::to_string(&job_facts).unwrap_or_default();
         let mut base_env = self.base_env(&tracking, &workspace, &job_facts);

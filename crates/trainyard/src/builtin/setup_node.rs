@@ -1,0 +1,255 @@
+//! `actions/setup-node`: a Node of the wanted version from the PATH, the tool cache, or the npm
+//! package that carries its binaries. What `npm install -g` brings goes into the job's own folder.
+//!
+//! Deliberately absent: `cache`, as npm's own cache is this machine's and stays; `mirror`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::python::arch;
+use super::{JobFacts, append, flag, input, variable};
+use crate::error::{Error, Result};
+use crate::host::environment::which;
+
+/// The inputs of actions/setup-node v2 to v7 with their defaults.
+pub const INPUTS: &[(&str, Option<&str>)] = &[
+    ("node-version", None),
+    ("node-version-file", None),
+    ("architecture", None),
+    ("check-latest", Some("false")),
+    ("always-auth", None),
+    ("registry-url", None),
+    ("scope", None),
+    ("token", None),
+    ("cache", None),
+    ("package-manager-cache", Some("true")),
+    ("cache-dependency-path", None),
+    ("mirror", None),
+    ("mirror-token", None),
+];
+
+/// Sets Node up.
+pub fn run(_: &JobFacts) -> Result<()> {
+    let workspace = PathBuf::from(variable("GITHUB_WORKSPACE")?);
+    let temp = PathBuf::from(variable("RUNNER_TEMP")?);
+    let wanted = wanted(&workspace)?;
+    let folder = match &wanted {
+        None => None,
+        Some(wanted) => Some(find(wanted)?),
+    };
+    let path = std::env::var("PATH").unwrap_or_default();
+    let program = match &folder {
+        Some(folder) => folder.join("node"),
+        None => which("node", &path).ok_or_else(|| Error::new("node is not on the PATH"))?,
+    };
+    let version = version(&program)
+        .ok_or_else(|| Error::new(format!("{} does not answer", program.display())))?;
+    println!("Successfully set up Node {version} from {}", program.display());
+    let prefix = temp.join("_npm");
+    let mut paths: Vec<String> = folder.iter().map(|f| f.to_string_lossy().into_owned()).collect();
+    paths.push(prefix.join("bin").to_string_lossy().into_owned());
+    append("GITHUB_PATH", &paths)?;
+    let mut env = vec![format!("NPM_CONFIG_PREFIX={}", prefix.display())];
+    let registry = input("registry-url");
+    if !registry.is_empty() {
+        let file = temp.join(".npmrc");
+        write_npmrc(&file, &registry)?;
+        env.push(format!("NPM_CONFIG_USERCONFIG={}", file.display()));
+        // npm says that a variable is missing; the action gives it a value that opens nothing.
+        if std::env::var_os("NODE_AUTH_TOKEN").is_none() {
+            env.push("NODE_AUTH_TOKEN=XXXXX-XXXXX-XXXXX-XXXXX".to_owned());
+        }
+    }
+    append("GITHUB_ENV", &env)?;
+    append("GITHUB_OUTPUT", &[format!("node-version=v{version}"), "cache-hit=false".to_owned()])
+}
+
+fn write_npmrc(file: &Path, registry: &str) -> Result<()> {
+    let registry = format!("{}/", registry.trim_end_matches('/'));
+    let bare = registry.split_once(':').map_or(registry.as_str(), |(_, rest)| rest);
+    let scope = input("scope");
+    let scope = match scope.trim_start_matches('@') {
+        "" => String::new(),
+        scope => format!("@{}:", scope.to_lowercase()),
+    };
+    let mut text = format!("{bare}:_authToken=${{NODE_AUTH_TOKEN}}\n{scope}registry={registry}\n");
+    if flag("always-auth")? {
+        text.push_str("always-auth=true\n");
+    }
+    std::fs::write(file, text).map_err(|e| Error::io("write", file, &e))
+}
+
+/// The version that is asked for; none for the one on the PATH.
+fn wanted(workspace: &Path) -> Result<Option<String>> {
+    let given = input("node-version");
+    if !given.is_empty() {
+        return Ok(Some(given));
+    }
+    let file = input("node-version-file");
+    if file.is_empty() {
+        return Ok(None);
+    }
+    let path = workspace.join(&file);
+    let text = std::fs::read_to_string(&path).map_err(|_| {
+        Error::new(format!("The specified node version file at: {} does not exist", path.display()))
+    })?;
+    let found = version_in_file(&file, &text);
+    found.map(Some).ok_or_else(|| Error::new(format!("{file} names no Node version")))
+}
+
+fn version_in_file(name: &str, text: &str) -> Option<String> {
+    if name.ends_with("package.json") {
+        let json: serde_json::Value = serde_json::from_str(text).ok()?;
+        let version = json["volta"]["node"]
+            .as_str()
+            .or(json["devEngines"]["runtime"]["version"].as_str())
+            .or(json["engines"]["node"].as_str());
+        return version.map(str::to_owned);
+    }
+    let line = match name.ends_with(".tool-versions") {
+        true => text
+            .lines()
+            .find_map(|l| l.trim().strip_prefix("nodejs ").or(l.trim().strip_prefix("node ")))?,
+        false => text.lines().map(str::trim).find(|l| !l.is_empty() && !l.starts_with('#'))?,
+    };
+    Some(line.trim().to_owned())
+}
+
+fn version(node: &Path) -> Option<String> {
+    let output = Command::new(node).arg("--version").stdin(Stdio::null()).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.trim().strip_prefix('v').map(str::to_owned)
+}
+
+/// The range in npm's words.
+fn range(wanted: &str) -> String {
+    let text = wanted.trim().trim_start_matches('v');
+    match text.to_ascii_lowercase().as_str() {
+        // The newest long-term line and the newest at all are npm's to know.
+        "lts/*" | "lts" => "lts".to_owned(),
+        "node" | "latest" | "current" | "*" => "latest".to_owned(),
+        "lts/iron" => "20".to_owned(),
+        "lts/jod" => "22".to_owned(),
+        "lts/krypton" => "24".to_owned(),
+        _ => text.to_owned(),
+    }
+}
+
+/// Whether a version is one that was asked for: `20`, `20.x`, `20.1`, `20.1.2`, `>=18`.
+fn fits(version: &str, range: &str) -> bool {
+    let numbers =
+        |text: &str| -> Vec<u64> { text.split('.').map_while(|p| p.parse().ok()).collect() };
+    let own = numbers(version);
+    let range = range.trim_end_matches(".x").trim_end_matches(".x");
+    if let Some(least) = range.strip_prefix(">=") {
+        return !least.contains(' ') && own >= numbers(least.trim());
+    }
+    if let Some(base) = range.strip_prefix('^') {
+        let base = numbers(base);
+        return own >= base && own.first() == base.first();
+    }
+    let wanted = numbers(range);
+    let plain = range.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    plain && !wanted.is_empty() && own.starts_with(&wanted)
+}
+
+/// The folder of the program.
+fn find(wanted: &str) -> Result<PathBuf> {
+    let range = range(wanted);
+    let path = std::env::var("PATH").unwrap_or_default();
+    if let Some(node) = which("node", &path)
+        && version(&node).is_some_and(|v| fits(&v, &range))
+    {
+        return Ok(node.parent().unwrap_or(Path::new("/")).to_owned());
+    }
+    let tools = PathBuf::from(variable("RUNNER_TOOL_CACHE")?).join("node");
+    let mut versions: Vec<(Vec<u64>, PathBuf)> = std::fs::read_dir(&tools)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.join(format!("{}.complete", arch())).exists())
+        .filter_map(|p| {
+            let name = p.file_name()?.to_str()?.to_owned();
+            let key = name.split('.').map_while(|n| n.parse().ok()).collect();
+            fits(&name, &range).then(|| (key, p.join(arch()).join("bin")))
+        })
+        .collect();
+    versions.sort();
+    match versions.pop() {
+        Some((_, folder)) => Ok(folder),
+        None => fetch(&range, &tools),
+    }
+}
+
+/// Brings a Node by npm into the tool cache, with an npm of its own.
+fn fetch(range: &str, tools: &Path) -> Result<PathBuf> {
+    let temp = PathBuf::from(variable("RUNNER_TEMP")?).join("_node");
+    std::fs::create_dir_all(&temp).map_err(|e| Error::io("create", &temp, &e))?;
+    let name = format!("node-linux-{}", arch());
+    let range = if range == "lts" { "24" } else { range };
+    let package = format!("{name}@{range}");
+    println!("Bringing {package} from npm");
+    let missing = || {
+        Error::new(format!(
+            "Unable to find Node version '{range}' for platform linux and architecture {}",
+            arch()
+        ))
+        .hint(format!(
+            "it is not on this machine, and npm does not bring it; to try: npm install {package}"
+        ))
+    };
+    let done = Command::new("npm")
+        .args(["install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"])
+        .arg(&temp)
+        .arg(&package)
+        .current_dir(&temp)
+        .stdin(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success());
+    let bin = temp.join("node_modules").join(&name).join("bin");
+    let version = version(&bin.join("node")).filter(|_| done).ok_or_else(missing)?;
+    let folder = tools.join(&version).join(arch());
+    let fresh = tools.join(format!("{version}.{}", std::process::id()));
+    let laid = crate::host::copy::copy_tree(&bin, &fresh.join("bin"));
+    laid.map_err(|e| Error::io("lay", &fresh, &e))?;
+    std::fs::create_dir_all(tools.join(&version)).map_err(|e| Error::io("create", tools, &e))?;
+    if std::fs::rename(&fresh, &folder).is_err() {
+        // Another job was first, and has the same.
+        let _ = std::fs::remove_dir_all(&fresh);
+    }
+    let mark = tools.join(&version).join(format!("{}.complete", arch()));
+    std::fs::write(&mark, "").map_err(|e| Error::io("write", &mark, &e))?;
+    Ok(folder.join("bin"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_and_files() {
+        for (version, wanted, holds) in [
+            ("20.20.2", "20", true),
+            ("20.20.2", "20.x", true),
+            ("20.20.2", "v20.20.2", true),
+            ("20.20.2", "20.2", false),
+            ("20.20.2", "lts/iron", true),
+            ("20.20.2", ">=18", true),
+            ("20.20.2", "^20.1.0", true),
+            ("20.20.2", "22", false),
+            ("20.20.2", "latest", false),
+            ("20.20.2", "18 || 20", false),
+        ] {
+            assert_eq!(fits(version, &range(wanted)), holds, "{version} {wanted}");
+        }
+        for (name, text, wanted) in [
+            (".nvmrc", "v20.1\n", Some("v20.1")),
+            (".tool-versions", "python 3\nnodejs 22.1.0\n", Some("22.1.0")),
+            ("package.json", "{\"engines\": {\"node\": \">=18\"}}", Some(">=18")),
+            ("package.json", "{}", None),
+        ] {
+            assert_eq!(version_in_file(name, text).as_deref(), wanted, "{name}");
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Globs as actions know them (`actions/toolkit` `packages/glob`): patterns in lines, `!` takes
+//! away, the last one that matches decides; no braces; hidden files match like others.
+
+use std::path::{Component, Path, PathBuf};
+
+use globset::{GlobBuilder, GlobMatcher};
+
+/// Folders within folders that are walked.
+const MAX_DEPTH: usize = 64;
+
+/// How the files are looked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Whether links to folders are walked into.
+    pub follow: bool,
+    /// Whether what is in a folder that matches, matches too.
+    pub descendants: bool,
+    /// Whether names that begin with a dot are passed over.
+    pub no_hidden: bool,
+}
+
+struct Pattern {
+    negated: bool,
+    matcher: GlobMatcher,
+    root: PathBuf,
+}
+
+/// Patterns, ready to be looked for.
+pub struct Globs {
+    patterns: Vec<Pattern>,
+    options: Options,
+}
+
+impl Globs {
+    /// Reads patterns, one a line; relative ones are below `base`, `~` is `home`.
+    pub fn new(text: &str, base: &Path, home: &Path, options: Options) -> Result<Globs, String> {
+        let mut patterns = Vec::new();
+        for line in text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')) {
+            let bangs = line.len() - line.trim_start_matches('!').len();
+            let negated = bangs % 2 == 1;
+            let plain = line[bangs..].trim();
+            if plain.is_empty() {
+                continue;
+            }
+            let full = absolute(plain, base, home);
+            let shown = full.to_string_lossy().into_owned();
+            let mut forms = vec![shown.clone()];
+            if options.descendants && !shown.ends_with("/**") {
+                forms.push(format!("{}/**", shown.trim_end_matches('/')));
+            }
+            for form in forms {
+                // The toolkit's globs know no braces.
+                let form = form.replace('{', "[{]").replace('}', "[}]");
+                let glob = GlobBuilder::new(&form).literal_separator(true).build();
+                let matcher = glob.map_err(|e| format!("'{line}': {e}"))?.compile_matcher();
+                let root = search_root(&full);
+                patterns.push(Pattern { negated, matcher, root });
+            }
+        }
+        Ok(Globs { patterns, options })
+    }
+
+    /// The folders (or files) before the first wildcards; one within another is left out.
+    pub fn search_paths(&self) -> Vec<PathBuf> {
+        let mut roots: Vec<PathBuf> = Vec::new();
+        for pattern in self.patterns.iter().filter(|p| !p.negated) {
+            if !roots.contains(&pattern.root) {
+                roots.push(pattern.root.clone());
+            }
+        }
+        let all = roots.clone();
+        roots.retain(|r| !all.iter().any(|o| o != r && r.starts_with(o)));
+        roots
+    }
+
+    fn matches(&self, path: &Path) -> bool {
+        let last = self.patterns.iter().rev().find(|p| p.matcher.is_match(path));
+        last.is_some_and(|p| !p.negated)
+    }
+
+    /// What matches, folder by folder: files, links, and folders too.
+    pub fn find(&self) -> std::io::Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        for root in self.search_paths() {
+            if root.symlink_metadata().is_ok() {
+                self.walk(&root, 0, &mut found)?;
+            }
+        }
+        Ok(found)
+    }
+
+    fn walk(&self, path: &Path, depth: usize, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
+        let hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
+        if depth > MAX_DEPTH || (self.options.no_hidden && hidden) {
+            return Ok(());
+        }
+        let own = path.symlink_metadata()?;
+        let meta = match own.is_symlink() && (self.options.follow || depth == 0) {
+            // A broken link is left out.
+            true => match path.metadata() {
+                Ok(meta) => meta,
+                Err(_) => return Ok(()),
+            },
+            false => own,
+        };
+        if self.matches(path) {
+            found.push(path.to_owned());
+        }
+        if meta.is_dir() {
+            let mut children: Vec<PathBuf> =
+                std::fs::read_dir(path)?.flatten().map(|e| e.path()).collect();
+            children.sort();
+            for child in children {
+                match self.walk(&child, depth + 1, found) {
+                    // Gone meanwhile.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    other => other?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The pattern from the root of the file system down, without `.` and `..`.
+fn absolute(pattern: &str, base: &Path, home: &Path) -> PathBuf {
+    let path = match pattern.strip_prefix('~') {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => {
+            home.join(rest.trim_start_matches('/'))
+        }
+        _ => base.join(pattern),
+    };
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                out.pop();
+            }
+            Component::CurDir => {}
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// The folders of a pattern before its first wildcard (toolkit `internal-pattern-helper.ts`).
+fn search_root(pattern: &Path) -> PathBuf {
+    let plain =
+        |part: &Component<'_>| !part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
+    pattern.components().take_while(plain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Folder(PathBuf);
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn check(patterns: &str, options: Options, wanted: &[&str]) {
+        let name = crate::builtin::short_hash(&format!("{patterns}{options:?}"));
+        let folder = Folder(std::env::temp_dir().join(format!("trainyard-globs-{name}")));
+        let root = &folder.0;
+        for file in ["a.txt", "d/b.txt", "d/e/c.bin", "d/.hid", ".dot/x", "d{1}/y", "z/q"] {
+            let path = root.join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        let _ = std::os::unix::fs::symlink("z", root.join("link"));
+        let globs = Globs::new(patterns, root, &root.join("d"), options).unwrap();
+        let found: Vec<String> = globs
+            .find()
+            .unwrap()
+            .iter()
+            .filter(|p| !p.is_dir() || !options.descendants)
+            .map(|p| p.strip_prefix(root).unwrap().to_string_lossy().into_owned())
+            .collect();
+        assert_eq!(found, wanted, "{patterns}");
+    }
+
+    #[test]
+    fn as_the_toolkit_finds() {
+        let upload = Options { follow: true, descendants: true, no_hidden: true };
+        let plain = Options::default();
+        check("d", upload, &["d/b.txt", "d/e/c.bin"]);
+        check("d", plain, &["d"]);
+        check("d\n!d/e", upload, &["d/b.txt"]);
+        check("!d/e\nd", upload, &["d/b.txt", "d/e/c.bin"]);
+        check("**/*.txt", upload, &["a.txt", "d/b.txt"]);
+        check("*.txt", upload, &["a.txt"]);
+        check("~/b.txt", upload, &["d/b.txt"]);
+        check("d{1}", upload, &["d{1}/y"]);
+        check("link", upload, &["link/q"]);
+        check(".dot", Options { no_hidden: false, ..upload }, &[".dot/x"]);
+        check("nothing/*", upload, &[]);
+        check("# remark\n./d/../a.txt", upload, &["a.txt"]);
+        check("d/*\nz", plain, &["d/.hid", "d/b.txt", "d/e", "z"]);
+    }
+}

@@ -108,9 +108,10 @@ fn pack_chunk(raw: Vec<u8>) -> Packed {
     Packed { hash, size, compressed, raw }
 }
 
-fn workers(
-    count: usize,
-) -> (SyncSender<(u64, Vec<u8>)>, Receiver<(u64, Packed)>, Vec<JoinHandle<()>>) {
+/// The threads that pack chunks: what they take, what they give, and they themselves.
+type Workers = (SyncSender<(u64, Vec<u8>)>, Receiver<(u64, Packed)>, Vec<JoinHandle<()>>);
+
+fn workers(count: usize) -> Workers {
     let (work, todo) = sync_channel::<(u64, Vec<u8>)>(IN_FLIGHT);
     let (sender, done): (Sender<(u64, Packed)>, _) = channel();
     let todo = Arc::new(std::sync::Mutex::new(todo));

@@ -20,16 +20,17 @@ use crate::fault::Fault;
 /// Bytes of a request: the wants and haves of a fetch.
 const MAX_REQUEST: usize = 64 * 1024 * 1024;
 
-fn authorized(inner: &Shared, headers: &HeaderMap) -> Result<(), Response> {
+/// The answer to a request without a token; none if it has one.
+fn refused(inner: &Shared, headers: &HeaderMap) -> Option<Response> {
     if inner.access.of_headers(headers).is_some() {
-        return Ok(());
+        return None;
     }
     // git sends a password only when it is asked.
     let ask = [(header::WWW_AUTHENTICATE, "Basic realm=\"Trainyard\"")];
-    Err((StatusCode::UNAUTHORIZED, ask, "no token of a running job\n").into_response())
+    Some((StatusCode::UNAUTHORIZED, ask, "no token of a running job\n").into_response())
 }
 
-fn command(inner: &Shared, headers: &HeaderMap) -> tokio::process::Command {
+fn command(headers: &HeaderMap) -> tokio::process::Command {
     let mut command = tokio::process::Command::new("git");
     command
         .args(["-c", "safe.directory=*", "-c", "uploadpack.allowAnySHA1InWant=true"])
@@ -40,7 +41,6 @@ fn command(inner: &Shared, headers: &HeaderMap) -> tokio::process::Command {
     if let Some(protocol) = headers.get("git-protocol").and_then(|v| v.to_str().ok()) {
         command.env("GIT_PROTOCOL", protocol);
     }
-    let _ = inner;
     command
 }
 
@@ -66,7 +66,7 @@ pub(crate) async fn refs(
         let place = format!("{server}/{owner}/{name}/info/refs?service=git-upload-pack");
         return Ok((StatusCode::FOUND, [(header::LOCATION, place)]).into_response());
     }
-    if let Err(answer) = authorized(&inner, &headers) {
+    if let Some(answer) = refused(&inner, &headers) {
         return Ok(answer);
     }
     if service != "git-upload-pack" {
@@ -74,7 +74,7 @@ pub(crate) async fn refs(
             "a job cannot push into the repository of a local run: it would change yours",
         ));
     }
-    let output = command(&inner, &headers)
+    let output = command(&headers)
         .arg("--http-backend-info-refs")
         .arg(&inner.forge.repository.git_dir)
         .stdin(Stdio::null())
@@ -103,7 +103,7 @@ pub(crate) async fn upload_pack(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Fault> {
-    if let Err(answer) = authorized(&inner, &headers) {
+    if let Some(answer) = refused(&inner, &headers) {
         return Ok(answer);
     }
     if !is_own(&inner, &owner, &name) {
@@ -119,10 +119,8 @@ pub(crate) async fn upload_pack(
         decoder.read_to_end(&mut plain)?;
         request = Bytes::from(plain);
     }
-    let mut child = command(&inner, &headers)
-        .arg(&inner.forge.repository.git_dir)
-        .stdin(Stdio::piped())
-        .spawn()?;
+    let mut child =
+        command(&headers).arg(&inner.forge.repository.git_dir).stdin(Stdio::piped()).spawn()?;
     let (Some(mut stdin), Some(mut stdout)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(Fault::bad("git cannot be spoken to"));
     };

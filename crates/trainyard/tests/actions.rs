@@ -329,3 +329,73 @@ fn masks_and_failures_of_javascript() {
     ran.shows("Unexpected input(s) 'other', valid inputs are ['who']");
     ran.shows("x.py:4");
 }
+
+#[test]
+fn workflows_of_other_repositories_are_called() {
+    let mirror = Mirror::new();
+    let sha = mirror.action(
+        "team/shared",
+        "v1",
+        &[
+            (
+                ".github/workflows/train.yml",
+                r#"
+on:
+  workflow_call:
+    inputs: {model: {type: string, required: true}}
+    secrets: {KEY: {required: true}}
+    outputs: {score: {value: "${{ jobs.inner.outputs.score }}"}}
+jobs:
+  inner:
+    uses: ./.github/workflows/score.yml
+    with: {model: "${{ inputs.model }}"}
+    secrets: inherit
+"#,
+            ),
+            (
+                ".github/workflows/score.yml",
+                r#"
+on:
+  workflow_call:
+    inputs: {model: {type: string}}
+    outputs: {score: {value: "${{ jobs.s.outputs.score }}"}}
+jobs:
+  s:
+    runs-on: ubuntu-latest
+    outputs: {score: "${{ steps.x.outputs.score }}"}
+    steps:
+      - {uses: $/act, id: x, with: {model: "${{ inputs.model }}"}}
+      - run: echo "ref=${{ job.workflow_ref }} sha=${{ job.workflow_sha }} repo=$GITHUB_REPOSITORY key=${{ secrets.KEY == 'k1' }}"
+"#,
+            ),
+            (
+                "act/action.yml",
+                "name: a\ninputs: {model: {}}\noutputs: {score: {value: '${{ steps.o.outputs.score }}'}}\nruns:\n  using: composite\n  steps: [{id: o, shell: bash, run: 'echo score=of-${{ inputs.model }} >> $GITHUB_OUTPUT'}]\n",
+            ),
+            (".github/workflows/broken.yml", "on: workflow_call\njobs: {a: {steps: []}}\n"),
+        ],
+    );
+    let caller = |uses: &str| {
+        Repo::with(&format!(
+            "on: push\njobs:\n  call:\n    uses: {uses}\n    with: {{model: forest}}\n    secrets: {{KEY: '${{{{ secrets.KEY }}}}'}}\n  \
+             after:\n    needs: call\n    runs-on: ubuntu-latest\n    steps: [{{run: 'echo score=${{{{ needs.call.outputs.score }}}}'}}]\n"
+        ))
+    };
+    for reference in ["v1", "main", &sha] {
+        let repo = caller(&format!("team/shared/.github/workflows/train.yml@{reference}"));
+        let ran = mirror.run(&repo, &["-s", "KEY=k1"]);
+        ran.exits(0)
+            .shows("score=of-forest")
+            .shows(&format!("sha={sha} repo=local/project key=true"));
+        ran.shows(&format!("ref=team/shared/.github/workflows/score.yml@{reference}"));
+    }
+    let check = |uses: &str, wanted: &str| {
+        let repo = caller(uses);
+        mirror.run(&repo, &["-s", "KEY=k1"]).exits(2).shows(wanted);
+        // The checker asks no network.
+        repo.call(&["check"]).exits(0);
+    };
+    check("team/shared/.github/workflows/gone.yml@v1", "does not exist");
+    check("team/shared/.github/workflows/train.yml@v9", "is not to be had");
+    check("team/shared/.github/workflows/broken.yml@v1", "runs-on");
+}

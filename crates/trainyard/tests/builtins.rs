@@ -120,7 +120,7 @@ jobs:
     repo.call(&["artifacts", "download", "model-1", "--to", &to_text]).exits(0);
     assert_eq!(std::fs::read_to_string(to.join("model")).unwrap(), "m1\n");
     repo.call(&["artifacts", "download", "nope"]).exits(2).shows("it has:");
-    repo.call(&["artifacts", "show", "1"]).exits(0).shows("deep/model");
+    repo.call(&["artifacts", "show", "3"]).exits(0).shows("\"name\": \"model\"");
     repo.call(&["du", "--json"]).exits(0).shows("\"artifacts\"");
 }
 

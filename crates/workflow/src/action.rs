@@ -25,7 +25,7 @@ pub enum ActionRuns {
     /// `using: composite`
     Composite(CompositeSpec),
     /// `using: node20` and its kin.
-    Node(NodeSpec),
+    Node(Box<NodeSpec>),
     /// `using: docker`
     Docker,
 }
@@ -90,14 +90,14 @@ pub(crate) fn convert(c: &mut Converter<'_, '_>, root: &Template) -> Option<Acti
                 );
                 return None;
             };
-            ActionRuns::Node(NodeSpec {
+            ActionRuns::Node(Box::new(NodeSpec {
                 name: name.clone(),
                 inputs: inputs.clone(),
                 using: lower.clone(),
                 main: main.to_owned(),
                 pre: stage(c, runs, "pre", "pre-if"),
                 post: stage(c, runs, "post", "post-if"),
-            })
+            }))
         }
         "" => {
             c.error("action/using", runs.place, "Missing 'using' value in 'runs'");

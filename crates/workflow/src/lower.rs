@@ -19,11 +19,26 @@ pub const MAX_CALL_DEPTH: usize = 10;
 /// Jobs of a workflow and of all that it calls: calls within calls multiply.
 pub const MAX_NODES: usize = 20_000;
 
+/// Another repository that a called workflow is from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// `owner/name`
+    pub slug: String,
+    /// The ref, as the call names it.
+    pub reference: String,
+    /// The commit that the ref was; empty where a folder stands for the repository.
+    pub sha: String,
+    /// Where its files are on this machine.
+    pub folder: String,
+}
+
 /// A workflow with its source.
 #[derive(Debug)]
 pub struct WorkflowFile {
-    /// Path in the repository.
+    /// Path in the repository; of another repository `owner/name/PATH@REF`.
     pub path: String,
+    /// The repository, if it is not the run's own.
+    pub origin: Option<Origin>,
     /// Its text.
     pub source: Source,
     /// What it says.
@@ -38,10 +53,15 @@ pub enum Loaded {
     Broken,
     /// No such file.
     Missing,
+    /// It is in another repository, which is not looked into here.
+    Elsewhere,
+    /// Its repository or ref is not to be had; why.
+    Unreachable(String),
 }
 
-/// Where called workflows come from. The path is relative to the repository, without `./`; the
-/// number is the index that the file's places must carry.
+/// Where called workflows come from. The path is relative to the repository, without `./`, or
+/// `owner/name/PATH@REF` for another one; the number is the index that the file's places must
+/// carry.
 pub trait Loader {
     /// The workflow of that path.
     fn load(&mut self, path: &str, file: u16) -> Loaded;
@@ -129,8 +149,8 @@ impl Lowerer<'_> {
             });
             let fans_out = job.strategy.is_some();
             let kind = match &job.kind {
-                JobKind::Call(call) if is_local(&call.uses) => NodeKind::Scope,
-                _ => NodeKind::Work,
+                JobKind::Call(_) => NodeKind::Scope,
+                JobKind::Steps(_) => NodeKind::Work,
             };
             let id = self.out.plan.add(parent, job.id.clone(), kind, fans_out, definition);
             ids.push(id);
@@ -171,7 +191,14 @@ impl Lowerer<'_> {
         call: &CallJob,
         max: Option<&Permissions>,
     ) {
-        let path = call.uses.trim_start_matches("./").trim_start_matches("$/").to_owned();
+        let path = call.uses.trim_start_matches("./").trim_start_matches("$/");
+        // In a workflow of another repository `./` is that one, at the same ref.
+        let path = match &self.out.files[file].origin {
+            Some(origin) if is_local(&call.uses) => {
+                format!("{}/{path}@{}", origin.slug, origin.reference)
+            }
+            _ => path.to_owned(),
+        };
         if self.chain.len() >= MAX_CALL_DEPTH {
             self.error(
                 file,
@@ -232,6 +259,11 @@ impl Lowerer<'_> {
                     call.place,
                     format!("The called workflow '{path}' has errors"),
                 ),
+                Loaded::Elsewhere => {}
+                Loaded::Unreachable(why) => {
+                    let message = format!("The called workflow '{path}' is not to be had: {why}");
+                    self.error(file, "call/unreachable", call.place, message);
+                }
                 Loaded::Missing => {
                     self.error(
                         file,
@@ -408,10 +440,6 @@ fn refusal(job: &Job) -> Option<String> {
         image.is_some_and(|i| i.as_str() != Some("") && !i.has_expressions())
     };
     match &job.kind {
-        JobKind::Call(call) if !is_local(&call.uses) => Some(format!(
-            "it calls the workflow '{}' of another repository, which Trainyard cannot do yet",
-            call.uses
-        )),
         JobKind::Call(_) => None,
         JobKind::Steps(steps) => [
             (image(&steps.container), "container"),

@@ -72,9 +72,10 @@ impl Cache {
 
     /// The files of a repository at a ref: from the places in their order. The refs of the forge
     /// are asked once a day, and not at all while it cannot be reached.
-    pub fn find(&self, places: &Places, wanted: &Reference) -> Result<PathBuf> {
+    /// With the commit, unless a folder stands for it.
+    pub fn find(&self, places: &Places, wanted: &Reference) -> Result<(PathBuf, Option<String>)> {
         match self.look(places, wanted)? {
-            Found::Folder(folder) => Ok(folder),
+            Found::Folder(folder) => Ok((folder, None)),
             Found::Commit { address, sha } => {
                 let tree = self.tree(&sha);
                 if self.mark(&sha).exists() {
@@ -83,7 +84,7 @@ impl Cache {
                 } else {
                     self.fetch(&address, &sha)?;
                 }
-                Ok(tree)
+                Ok((tree, Some(sha)))
             }
         }
     }

@@ -136,7 +136,7 @@ impl JobActions {
         if let Some(folder) = self.laid.get(&key) {
             return Ok(folder.clone());
         }
-        let found = self.settings.cache.find(&self.settings.places, wanted).map_err(said)?;
+        let (found, _) = self.settings.cache.find(&self.settings.places, wanted).map_err(said)?;
         let target = workspace
             .root
             .join("_actions")
@@ -217,7 +217,7 @@ fn read(uses: &str, folder: &Path, origin: Option<(String, String)>) -> Result<R
         let folder = folder.to_string_lossy().into_owned();
         let runs = match runs {
             ActionRuns::Composite(spec) => Runs::Composite(Arc::new(spec), folder),
-            ActionRuns::Node(spec) => Runs::Node(Arc::new(spec), folder),
+            ActionRuns::Node(spec) => Runs::Node(Arc::from(spec), folder),
             ActionRuns::Docker => {
                 let why = format!("'{uses}' is a Docker action, which cannot be run yet");
                 return Ok(Read::Refused(why));

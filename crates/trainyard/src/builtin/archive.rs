@@ -231,7 +231,8 @@ mod tests {
             let bytes = name.as_bytes();
             header.as_old_mut().name[..bytes.len()].copy_from_slice(bytes);
             header.set_cksum();
-            builder.append(&header, content.as_bytes()).unwrap();
+            let size = usize::try_from(header.size().unwrap()).unwrap();
+            builder.append(&header, &content.as_bytes()[..size]).unwrap();
         }
         builder.into_inner().unwrap()
     }

@@ -155,10 +155,15 @@ fn one(path: &Path) -> (Source, Vec<Diagnostic>) {
     let (workflow, mut diagnostics) = read_workflow(&source, 0);
     if let (Some(workflow), Some(root)) = (workflow, repository_of(path)) {
         let relative = crate::run::files::relative(&root, path);
-        let file = Arc::new(WorkflowFile { path: relative, source: source.clone(), workflow });
+        let file = Arc::new(WorkflowFile {
+            path: relative,
+            origin: None,
+            source: source.clone(),
+            workflow,
+        });
         let local = crate::run::references::check(&file, &root);
         let tree = Tree::Work(root);
-        let mut loader = TreeLoader::new(&tree);
+        let mut loader = TreeLoader::new(&tree, None);
         let lowered = lower(file, &mut loader, &Permissions::all(Level::Write));
         let own = lowered.diagnostics.into_iter().filter(|(f, _)| *f == 0).map(|(_, d)| d);
         diagnostics.extend(own);

@@ -12,6 +12,7 @@ use trainyard_workflow::permissions::{Level, Permissions};
 use trainyard_workflow::select::{EventFacts, select};
 use trainyard_workflow::semantics::default_by_type;
 
+use crate::actions::cache::Cache;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::git::Repository;
@@ -227,6 +228,7 @@ fn plan(
     candidates: Vec<Candidate>,
     ui: &mut Ui,
 ) -> Result<Exit> {
+    let data = crate::paths::data_dir().ok();
     let mut broken = Vec::new();
     let mut refused: Vec<(String, String)> = Vec::new();
     let mut planned = Vec::new();
@@ -240,7 +242,8 @@ fn plan(
             refused.push((path, why));
             continue;
         }
-        let mut loader = TreeLoader::new(tree);
+        let others = data.as_ref().map(|d| (&settings.places, Cache::new(d)));
+        let mut loader = TreeLoader::new(tree, others);
         let mut lowered = lower(Arc::clone(&file), &mut loader, &Permissions::all(Level::Write));
         let found = by_file(&lowered);
         let called = loader.broken.into_values();

@@ -11,6 +11,7 @@ use trainyard_job::spec::JobSpec;
 use trainyard_job::{JobContexts, JobMachine, Places};
 use trainyard_model::{Object, Secret, Value};
 use trainyard_services::JobAccess;
+use trainyard_workflow::lower::WorkflowFile;
 use trainyard_workflow::model::{CallSecrets, JobKind, StepsJob};
 use trainyard_workflow::semantics::{WorkflowSemantics, needs_context};
 use trainyard_workflow::span_of;
@@ -180,7 +181,7 @@ pub fn machine(
         environment_url: steps.environment.as_ref().and_then(|e| e.get("url")).cloned(),
     };
     let contexts = JobContexts {
-        github: job_github(facts, &job.id, workspace, &secrets),
+        github: job_github(facts, &job.id, workspace, &secrets, &semantics.files[node.file]),
         inputs: state.instance(scope).inputs.clone(),
         vars: facts.vars.clone(),
         secrets: secrets_value(&secrets),
@@ -196,7 +197,7 @@ pub fn machine(
         },
         matrix: instance.cell.as_ref().map(|c| c.values.clone()).unwrap_or_default(),
         runner: runner(workspace, facts.debug),
-        job: job_facts(facts.github, &semantics.files[node.file].path),
+        job: job_facts(facts.github, &semantics.files[node.file]),
         command_files: path(&workspace.command_files),
         has_bash: facts.has_bash,
         debug: facts.debug,
@@ -244,19 +245,32 @@ fn text(value: &Value) -> String {
 }
 
 /// Where the job stands: the called workflow's file, for a job of one.
-pub fn job_facts(github: &Value, file: &str) -> Value {
+pub fn job_facts(github: &Value, file: &WorkflowFile) -> Value {
     let github = |name: &str| github.get(name).map(text).unwrap_or_default();
-    let repository = github("repository");
-    let workflow_ref = format!("{repository}/{file}@{}", github("ref"));
+    let (repository, path, reference, sha) = match &file.origin {
+        None => (github("repository"), file.path.clone(), github("ref"), github("workflow_sha")),
+        Some(origin) => {
+            let path = file.path.split('@').next().unwrap_or_default();
+            let path = path.strip_prefix(&origin.slug).unwrap_or(path).trim_start_matches('/');
+            let (slug, reference) = (origin.slug.clone(), origin.reference.clone());
+            (slug, path.to_owned(), reference, origin.sha.clone())
+        }
+    };
     Value::object([
-        ("workflow_ref", Value::from(workflow_ref)),
-        ("workflow_sha", Value::from(github("workflow_sha"))),
+        ("workflow_ref", Value::from(format!("{repository}/{path}@{reference}"))),
+        ("workflow_sha", Value::from(sha)),
         ("workflow_repository", Value::from(repository)),
-        ("workflow_file_path", Value::from(file)),
+        ("workflow_file_path", Value::from(path)),
     ])
 }
 
-fn job_github(facts: &RunFacts<'_>, job: &str, workspace: &Workspace, secrets: &Secrets) -> Value {
+fn job_github(
+    facts: &RunFacts<'_>,
+    job: &str,
+    workspace: &Workspace,
+    secrets: &Secrets,
+    file: &WorkflowFile,
+) -> Value {
     let mut github = match facts.github {
         Value::Object(object) => Object::clone(object),
         _ => Object::new(),
@@ -267,7 +281,10 @@ fn job_github(facts: &RunFacts<'_>, job: &str, workspace: &Workspace, secrets: &
         ("workspace", path(&workspace.workspace)),
         ("event_path", path(&workspace.event_path)),
         ("token", token),
-        ("job_workflow_sha", facts.github.get("workflow_sha").map(text).unwrap_or_default()),
+        (
+            "job_workflow_sha",
+            job_facts(facts.github, file).get("workflow_sha").map(text).unwrap_or_default(),
+        ),
     ] {
         github.insert(name, Value::from(value));
     }

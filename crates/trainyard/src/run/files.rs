@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use trainyard_diagnostics::{Diagnostic, Source, has_errors};
-use trainyard_workflow::lower::{Loaded, Loader, WorkflowFile};
+use trainyard_workflow::lower::{Loaded, Loader, Origin, WorkflowFile};
 use trainyard_workflow::{MAX_FILE_SIZE, read_workflow};
 
+use crate::actions::cache::Cache;
+use crate::actions::places::Places;
+use crate::actions::reference::Reference;
 use crate::error::{Error, Result};
 use crate::git::Repository;
 
@@ -93,7 +96,8 @@ pub fn read(tree: &Tree, path: &str, index: u16) -> Result<Option<ReadFile>> {
     let source = Source::new(path.to_owned(), text);
     let (workflow, diagnostics) = read_workflow(&source, index);
     let workflow = workflow.map(|workflow| {
-        Arc::new(WorkflowFile { path: path.to_owned(), source: source.clone(), workflow })
+        let (path, source) = (path.to_owned(), source.clone());
+        Arc::new(WorkflowFile { path, origin: None, source, workflow })
     });
     Ok(Some(ReadFile { path: path.to_owned(), source, workflow, diagnostics }))
 }
@@ -101,27 +105,72 @@ pub fn read(tree: &Tree, path: &str, index: u16) -> Result<Option<ReadFile>> {
 /// Loads called workflows, keeping what was found in broken ones.
 pub struct TreeLoader<'a> {
     tree: &'a Tree,
+    /// Where other repositories are looked for; none to leave them alone.
+    others: Option<(&'a Places, Cache)>,
     /// Files that have errors, by path.
     pub broken: BTreeMap<String, (Source, Vec<Diagnostic>)>,
 }
 
 impl<'a> TreeLoader<'a> {
-    /// A loader from that tree.
-    pub fn new(tree: &'a Tree) -> Self {
-        TreeLoader { tree, broken: BTreeMap::new() }
+    /// A loader from that tree, and from other repositories if it is told where those are.
+    pub fn new(tree: &'a Tree, others: Option<(&'a Places, Cache)>) -> Self {
+        TreeLoader { tree, others, broken: BTreeMap::new() }
     }
-}
 
-impl Loader for TreeLoader<'_> {
-    fn load(&mut self, path: &str, file: u16) -> Loaded {
-        match read(self.tree, path, file) {
-            Ok(Some(ReadFile { workflow: Some(workflow), .. })) => Loaded::Workflow(workflow),
-            Ok(Some(found)) => {
+    fn found(&mut self, found: ReadFile) -> Loaded {
+        match found.workflow {
+            Some(workflow) => Loaded::Workflow(workflow),
+            None => {
                 if has_errors(&found.diagnostics) {
                     self.broken.insert(found.path, (found.source, found.diagnostics));
                 }
                 Loaded::Broken
             }
+        }
+    }
+
+    /// `owner/name/.github/workflows/FILE@REF`
+    fn of_another(&mut self, uses: &str, file: u16) -> Loaded {
+        let Some((places, cache)) = &self.others else { return Loaded::Elsewhere };
+        let Some(wanted) = Reference::parse(uses) else {
+            return Loaded::Unreachable("the reference cannot be read".into());
+        };
+        let (folder, sha) = match cache.find(places, &wanted) {
+            Ok(found) => found,
+            Err(error) => {
+                let hint = error.hint.map(|h| format!(" ({h})")).unwrap_or_default();
+                return Loaded::Unreachable(format!("{}{hint}", error.message));
+            }
+        };
+        let tree = Tree::Work(folder.clone());
+        let text = match tree.read(&wanted.path) {
+            Ok(Some(text)) => text,
+            Ok(None) => return Loaded::Missing,
+            Err(error) => return Loaded::Unreachable(error.message),
+        };
+        let source = Source::new(uses.to_owned(), text);
+        let (workflow, diagnostics) = read_workflow(&source, file);
+        let origin = Origin {
+            slug: wanted.slug(),
+            reference: wanted.reference.clone(),
+            sha: sha.unwrap_or_default(),
+            folder: folder.to_string_lossy().into_owned(),
+        };
+        let workflow = workflow.map(|workflow| {
+            let (path, source) = (uses.to_owned(), source.clone());
+            Arc::new(WorkflowFile { path, origin: Some(origin), source, workflow })
+        });
+        self.found(ReadFile { path: uses.to_owned(), source, workflow, diagnostics })
+    }
+}
+
+impl Loader for TreeLoader<'_> {
+    fn load(&mut self, path: &str, file: u16) -> Loaded {
+        if path.contains('@') {
+            return self.of_another(path, file);
+        }
+        match read(self.tree, path, file) {
+            Ok(Some(found)) => self.found(found),
             Ok(None) => Loaded::Missing,
             Err(_) => Loaded::Broken,
         }

@@ -9,6 +9,7 @@ use trainyard_engine::{Command, InstanceId};
 use trainyard_model::{Outcome, Value};
 use trainyard_plan::Reason;
 use trainyard_services::JobAccess;
+use trainyard_workflow::lower::WorkflowFile;
 
 use super::{Driver, LiveJob, Message, World, now};
 use crate::actions::load::{JobActions, SelfRepository};
@@ -114,7 +115,10 @@ impl Driver<'_, '_> {
         let (orders, order_receiver) = channel();
         let (read, wake) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(|e| format!("no pipe: {e}"))?;
-        let own = SelfRepository::UnderTest(world.tree.clone());
+        let own = match &self.file_of(index, node).origin {
+            Some(origin) => SelfRepository::Folder(origin.folder.clone().into()),
+            None => SelfRepository::UnderTest(world.tree.clone()),
+        };
         let actions = JobActions::new(Arc::clone(&self.actions), own);
         let sender = self.sender.clone();
         let limit = Duration::from_millis(u64::try_from(limit).unwrap_or(0));
@@ -159,6 +163,14 @@ impl Driver<'_, '_> {
         })
     }
 
+    /// The file that a job stands in.
+    fn file_of(&self, index: usize, node: InstanceId) -> Arc<WorkflowFile> {
+        let run = &self.runs[index];
+        let plan = run.state.instance(node).plan;
+        let definition = &run.semantics.nodes[run.semantics.definitions[plan.index()] as usize];
+        Arc::clone(&run.semantics.files[definition.file])
+    }
+
     /// Lets a job into the services, which start with the first that may need them.
     fn access(
         &mut self,
@@ -170,7 +182,7 @@ impl Driver<'_, '_> {
         let instance = run.state.instance(node);
         let definition = run.semantics.definitions[instance.plan.index()] as usize;
         let definition = run.semantics.nodes[definition].clone();
-        let file = Arc::clone(&run.semantics.files[definition.file]);
+        let file = self.file_of(index, node);
         if !services::needed(&definition, &file, self.actions.builtin) {
             return Ok(None);
         }
@@ -187,7 +199,7 @@ impl Driver<'_, '_> {
         let Some(services) = &self.services else { return Ok(None) };
         let run = &self.runs[index];
         let resolved = run.state.instance(node).resolved.as_ref();
-        let facts = job_facts(&run.github, &file.path);
+        let facts = job_facts(&run.github, &file);
         let job = JobIdentity {
             run: run.row.id,
             node: node.0,

@@ -202,6 +202,12 @@ impl Repository {
         Ok(split_nul(&out).iter().filter_map(|e| e.get(3..)).map(str::to_owned).collect())
     }
 
+    /// The files that git tracks.
+    pub fn tracked(&self) -> Result<std::collections::BTreeSet<String>> {
+        let out = self.git(&["ls-files", "-z"])?;
+        Ok(split_nul(&out).into_iter().collect())
+    }
+
     /// The files of the work tree: tracked, and untracked that are not ignored.
     pub fn work_files(&self) -> Result<Vec<String>> {
         let out = self.git(&["ls-files", "-z", "--cached", "--others", "--exclude-standard"])?;

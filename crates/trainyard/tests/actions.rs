@@ -399,3 +399,30 @@ jobs:
     check("team/shared/.github/workflows/train.yml@v9", "is not to be had");
     check("team/shared/.github/workflows/broken.yml@v1", "runs-on");
 }
+
+#[test]
+fn the_projects_settings_name_mirrors_and_more() {
+    let mirror = Mirror::new();
+    mirror.action(
+        "o/a",
+        "v1",
+        &[(
+            "action.yml",
+            "name: a\nruns: {using: composite, steps: [{run: echo FOUND, shell: bash}]}\n",
+        )],
+    );
+    let repo =
+        Repo::with("on: push\njobs: {a: {runs-on: ubuntu-latest, steps: [{uses: o/a@v1}]}}\n");
+    let settings = |text: &str| repo.file("trainyard.toml", text).run(&[]);
+    let place = mirror.0.display();
+    settings(&format!("[actions]\nmirrors = [\"{place}\"]\n")).exits(0).shows("FOUND");
+    settings(&format!("[actions]\nmirrors = [\"{place}/{{owner}}/{{name}}.git\"]\n"))
+        .exits(0)
+        .shows("FOUND");
+    settings("[actions]\nforge = \"http://127.0.0.1:9\"\n")
+        .exits(1)
+        .shows("http://127.0.0.1:9/o/a");
+    settings("[actions]\nmirror = []\n").exits(2).shows("trainyard.toml:2").shows("mirror");
+    settings("[cache]\nquota = \"lots\"\n").exits(2).shows("expected a size");
+    settings("[[[").exits(2).shows("trainyard.toml:1");
+}

@@ -266,3 +266,96 @@ fn uv_and_node_are_set_up() {
     // The second time it is there.
     repo.run(&[]).exits(0).hides("from the package index");
 }
+
+fn git(folder: &std::path::Path, args: &[&str]) -> String {
+    let output = std::process::Command::new("git")
+        .arg("-C")
+        .arg(folder)
+        .args([
+            "-c",
+            "user.name=T",
+            "-c",
+            "user.email=t@example.org",
+            "-c",
+            "protocol.file.allow=always",
+        ])
+        .args(args)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{args:?} {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn checkout_of_other_repositories() {
+    let repo = job(
+        "      - {uses: actions/checkout@v4, with: {repository: o/data, path: data}}\n      \
+         - {uses: actions/checkout@v4, with: {repository: o/data, ref: v1, path: old, fetch-depth: 0}}\n      \
+         - {uses: actions/checkout@v4, with: {repository: o/data, ref: topic, path: topic}}\n      \
+         - run: cat data/x old/x topic/x | tr '\\n' ' '; git -C data branch --show-current; git -C old log --oneline | wc -l; git -C data config remote.origin.url; git -C data rev-list --count HEAD\n      \
+         - {uses: actions/checkout@v4, continue-on-error: true, with: {repository: o/data, ref: gone, path: gone}}\n      \
+         - {uses: actions/checkout@v4, continue-on-error: true, with: {repository: ../x, path: gone}}\n",
+    );
+    let mirror = repo.data.with_file_name("mirror");
+    let data = mirror.join("o/data.git");
+    std::fs::create_dir_all(&data).unwrap();
+    git(&data, &["init", "-q", "-b", "trunk"]);
+    for (text, tag) in [("one", "v1"), ("two", "v2")] {
+        std::fs::write(data.join("x"), format!("{text}\n")).unwrap();
+        git(&data, &["add", "-A"]);
+        git(&data, &["commit", "-q", "-m", text]);
+        git(&data, &["tag", tag]);
+    }
+    git(&data, &["branch", "topic", "v1"]);
+    let mirror = mirror.to_string_lossy().into_owned();
+    let ran = repo.run(&["--action-mirror", &mirror]);
+    ran.exits(0)
+        .shows("two one one trunk")
+        .shows("https://github.com/o/data")
+        .shows("has no ref")
+        .shows("Invalid repository");
+    // The old tag has one commit behind it, and a shallow head is one.
+    assert_eq!(ran.lines().iter().filter(|l| **l == "1").count(), 2, "{}", ran.out);
+    ran.shows(&mirror);
+}
+
+#[test]
+fn checkout_of_a_few_folders_and_of_submodules() {
+    let repo = job(
+        "      - {uses: actions/checkout@v4, with: {sparse-checkout: \"src\\ndocs\", path: few}}\n      \
+         - {uses: actions/checkout@v4, with: {sparse-checkout: 'big/*.txt', sparse-checkout-cone-mode: false, path: pat}}\n      \
+         - {uses: actions/checkout@v4, with: {submodules: recursive, path: all}}\n      \
+         - {uses: actions/checkout@v4, with: {path: none}}\n      \
+         - run: for d in few pat all none; do (cd $d; echo $d=$(find . -path ./.git -prune -o -type f -print | grep -v '/\\.' | sort | tr '\\n' ' ')); done; git -C few status --short | wc -l; git -C all submodule status | wc -l\n",
+    );
+    for file in ["top", "src/a", "docs/b", "big/c.txt", "big/d.bin"] {
+        repo.file(file, "x\n");
+    }
+    repo.commit("files");
+    repo.file("src/new", "untracked\n");
+    let base = repo.data.with_file_name("subs");
+    for (name, inner) in [("leaf", None), ("mid", Some("leaf"))] {
+        let folder = base.join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        git(&folder, &["init", "-q", "-b", "main"]);
+        std::fs::write(folder.join(format!("{name}.txt")), name).unwrap();
+        if let Some(inner) = inner {
+            let url = base.join(inner).to_string_lossy().into_owned();
+            git(&folder, &["submodule", "--quiet", "add", &url, "deep"]);
+        }
+        git(&folder, &["add", "-A"]);
+        git(&folder, &["commit", "-q", "-m", name]);
+    }
+    let url = base.join("mid").to_string_lossy().into_owned();
+    git(&repo.root, &["submodule", "--quiet", "add", &url, "sub"]);
+    git(&repo.root, &["submodule", "--quiet", "update", "--init", "--recursive"]);
+    git(&repo.root, &["commit", "-q", "-m", "sub"]);
+    // Out of the user's own copies: where they came from is gone.
+    std::fs::rename(&base, base.with_file_name("away")).unwrap();
+    let before = common::snapshot(&repo.root);
+    let ran = repo.run(&[]);
+    ran.exits(0).shows("few=./docs/b ./src/a ./top").shows("pat=./big/c.txt");
+    ran.shows("all=./big/c.txt ./big/d.bin ./docs/b ./src/a ./src/new ./sub/deep/leaf.txt ./sub/mid.txt ./top");
+    ran.shows("none=./big/c.txt ./big/d.bin ./docs/b ./src/a ./src/new ./top");
+    assert!(before == common::snapshot(&repo.root), "the user's files were touched");
+}

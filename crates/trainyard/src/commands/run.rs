@@ -21,6 +21,7 @@ use crate::paths::data_dir;
 use crate::run::driver::{Planned, World, drive};
 use crate::run::event::{self, Event};
 use crate::run::files::{ReadFile, Tree, TreeLoader, read, relative};
+use crate::run::project::Project;
 use crate::run::{Settings, fitness, narrow};
 use crate::ui::{Event as Show, Output, Ui};
 
@@ -52,6 +53,9 @@ pub fn run(settings: &Settings, instead: Instead) -> Result<Exit> {
         })
     });
     // Where the work tree is meant in any case, its files are read while git answers, too.
+    let mut settings = settings.clone();
+    Project::read(&repo.root)?.apply(&repo.root, &mut settings)?;
+    let settings = &settings;
     let work = Tree::Work(repo.root.clone());
     let plain = settings.request.reference.is_none() && settings.request.commit.is_none();
     let (event, early) = std::thread::scope(|scope| {

@@ -7,6 +7,7 @@ pub mod files;
 pub mod fitness;
 pub mod groups;
 pub mod narrow;
+pub mod project;
 pub mod references;
 pub mod services;
 

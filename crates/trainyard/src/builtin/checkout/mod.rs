@@ -4,7 +4,10 @@
 //! the job's own; it finds objects in the user's by `alternates`, so nothing is copied there and
 //! nothing that a step does can reach the user's.
 //!
-//! Deliberately absent: other repositories, submodules and LFS, which need a network.
+//! Deliberately absent: `filter`, as nothing is fetched that could be left out, and ssh keys.
+
+mod other;
+mod parts;
 
 use std::fs;
 use std::io;
@@ -43,24 +46,22 @@ pub const INPUTS: &[(&str, Option<&str>)] = &[
 
 /// Lays the repository into the workspace.
 pub fn run(facts: &JobFacts) -> Result<()> {
+    let workspace = PathBuf::from(variable("GITHUB_WORKSPACE")?);
+    let target = inside(&workspace, &input("path"))?;
     let repository = variable("GITHUB_REPOSITORY")?;
     let wanted = input("repository");
     if !wanted.is_empty() && !wanted.eq_ignore_ascii_case(&repository) {
-        return Err(Error::new(format!(
-            "checking out another repository ({wanted}) is not possible yet"
-        ))
-        .hint("only the repository under test can be checked out"));
-    }
-    for name in ["lfs", "submodules"] {
-        if matches!(input(name).as_str(), "true" | "recursive") {
-            println!("::warning::`{name}` is not fetched by the built-in checkout");
+        fs::create_dir_all(&target).map_err(|e| Error::io("create", &target, &e))?;
+        if input("clean") != "false" {
+            empty(&target)?;
         }
+        let commit = other::lay(facts, &wanted, &target)?;
+        parts::sparse(&target)?;
+        parts::submodules(&target, &target.join(".git/modules"))?;
+        println!("Checked out {wanted} at {commit}");
+        let lines = [format!("ref={}", input("ref")), format!("commit={commit}")];
+        return append("GITHUB_OUTPUT", &lines);
     }
-    if !input("sparse-checkout").is_empty() {
-        println!("::warning::`sparse-checkout` is not heeded: everything is checked out");
-    }
-    let workspace = PathBuf::from(variable("GITHUB_WORKSPACE")?);
-    let target = inside(&workspace, &input("path"))?;
     let user = Repository {
         root: facts.root.clone(),
         git_dir: facts.root.join(".git"),
@@ -85,19 +86,29 @@ pub fn run(facts: &JobFacts) -> Result<()> {
         empty(&target)?;
     }
     make_git_dir(facts, &target, &commit, branch.as_deref())?;
+    git(&target, &["read-tree", "HEAD"])?;
+    let left_out = parts::sparse(&target)?;
     if work_tree {
         let files = user.work_files()?;
+        let tracked = match input("sparse-checkout").is_empty() {
+            true => None,
+            // What is not tracked belongs to none of the chosen folders.
+            false => Some(user.tracked()?),
+        };
         let mut copied = 0usize;
         for file in &files {
+            if left_out.contains(file) || tracked.as_ref().is_some_and(|t| !t.contains(file)) {
+                continue;
+            }
             copied += usize::from(copy(&facts.root, &target, file)?);
         }
-        git(&target, &["read-tree", "HEAD"])?;
         println!("Copied {copied} files of the work tree as it is now, on {commit}");
     } else {
-        git(&target, &["read-tree", "HEAD"])?;
         git(&target, &["checkout-index", "--all", "--force", "--quiet"])?;
         println!("Checked out {commit}");
     }
+    parts::submodules(&target, &facts.common_dir.join("modules"))?;
+    parts::large_files(&target, &facts.common_dir)?;
     append(
         "GITHUB_OUTPUT",
         &[

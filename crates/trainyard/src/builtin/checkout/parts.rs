@@ -1,0 +1,95 @@
+//! What a checkout has beside its files: submodules, large files, and the choice of a few folders.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::super::input;
+use super::git;
+use super::other::file_url;
+use crate::actions::places;
+use crate::error::{Error, Result};
+
+/// Submodules within submodules.
+const MAX_DEPTH: usize = 16;
+
+/// Lays the submodules, from the user's own copies of them where there are such.
+pub fn submodules(target: &Path, modules: &Path) -> Result<()> {
+    match input("submodules").as_str() {
+        "true" => submodules_of(target, modules, false, 0),
+        "recursive" => submodules_of(target, modules, true, 0),
+        _ => Ok(()),
+    }
+}
+
+fn submodules_of(target: &Path, modules: &Path, recursive: bool, depth: usize) -> Result<()> {
+    let list = target.join(".gitmodules");
+    if depth > MAX_DEPTH || !list.exists() {
+        return Ok(());
+    }
+    let file = list.to_string_lossy().into_owned();
+    let out = places::git(None, &["config", "-z", "-f", &file, "--get-regexp", r"\.path$"])?;
+    git(target, &["submodule", "--quiet", "init"])?;
+    let depth_arg = match input("fetch-depth").as_str() {
+        "0" => None,
+        text => Some(format!("--depth={}", text.parse::<u32>().unwrap_or(1).max(1))),
+    };
+    for row in String::from_utf8_lossy(&out).split('\0') {
+        let Some((key, path)) = row.split_once('\n') else { continue };
+        let name = key.strip_prefix("submodule.").and_then(|k| k.strip_suffix(".path"));
+        let Some(name) = name else { continue };
+        let own = modules.join(name);
+        if name.contains("..") || path.contains("..") {
+            return Err(Error::new(format!("the submodule '{name}' has a name that leads away")));
+        }
+        if own.join("HEAD").exists() {
+            let setting = format!("submodule.{name}.url");
+            git(target, &["config", &setting, &file_url(&own)])?;
+        }
+        let mut args =
+            vec!["-c", "protocol.file.allow=always", "-c", "uploadpack.allowAnySHA1InWant=true"];
+        args.extend(["submodule", "--quiet", "update", "--force"]);
+        args.extend(depth_arg.as_deref());
+        args.extend(["--", path]);
+        git(target, &args).map_err(|e| e.hint(format!("the submodule '{name}' cannot be laid")))?;
+        if recursive {
+            submodules_of(&target.join(path), &own.join("modules"), true, depth + 1)?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts the large files in place of their pointers, from the user's own copies.
+pub fn large_files(target: &Path, common_dir: &Path) -> Result<()> {
+    if input("lfs") != "true" {
+        return Ok(());
+    }
+    if places::git(None, &["lfs", "version"]).is_err() {
+        return Err(Error::new("`lfs: true` needs git-lfs, which is not on this machine")
+            .hint("on Debian: apt-get install git-lfs"));
+    }
+    let storage = common_dir.join("lfs");
+    git(target, &["config", "lfs.storage", &storage.to_string_lossy()])?;
+    git(target, &["lfs", "install", "--local", "--skip-smudge"])?;
+    git(target, &["lfs", "checkout"])
+}
+
+/// Chooses the files of `sparse-checkout`; those that are left out.
+pub fn sparse(target: &Path) -> Result<BTreeSet<String>> {
+    let given = input("sparse-checkout");
+    let patterns: Vec<&str> = given.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+    if patterns.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let cone = if input("sparse-checkout-cone-mode") == "false" { "--no-cone" } else { "--cone" };
+    let mut args = vec!["sparse-checkout", "set", cone, "--"];
+    if patterns.iter().any(|p| p.starts_with('-')) {
+        return Err(Error::new("a pattern of sparse-checkout does not begin with '-'"));
+    }
+    args.pop();
+    args.extend(&patterns);
+    git(target, &args)?;
+    let folder = target.to_string_lossy().into_owned();
+    let out = places::git(None, &["-C", &folder, "ls-files", "-t", "-z"])?;
+    let text = String::from_utf8_lossy(&out).into_owned();
+    Ok(text.split('\0').filter_map(|l| l.strip_prefix("S ")).map(str::to_owned).collect())
+}

@@ -17,11 +17,15 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 from harness import corpus  # noqa: E402
-from harness.cases import CASES  # noqa: E402
+from harness.actions import CASES as ACTION_CASES  # noqa: E402
+from harness.cases import CASES as WORKFLOW_CASES  # noqa: E402
 from harness.marks import FLOOR, TRAINYARD  # noqa: E402
 from harness.measure import Settings, measure  # noqa: E402
 from harness.report import Outcome, as_json, markdown  # noqa: E402
 from harness.tools import Missing, Tools, install_act, version  # noqa: E402
+
+
+CASES = (*WORKFLOW_CASES, *ACTION_CASES)
 
 
 def positive(text: str) -> int:

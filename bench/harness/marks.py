@@ -89,6 +89,18 @@ class WallRatio:
 
 
 @dataclass(frozen=True)
+class FloorRatio:
+    """trainyard's wall time over the floor's, at most `limit`."""
+
+    limit: float
+    floor: str
+
+    def judge(self, results: Results) -> Verdict:
+        """Median of the rounds' ratios."""
+        return Verdict(f"wall / wall of {self.floor}", ratio(results, TRAINYARD, FLOOR), self.limit)
+
+
+@dataclass(frozen=True)
 class CpuPerStep:
     """trainyard's CPU time beyond the bare shells', per step, at most `limit` milliseconds."""
 

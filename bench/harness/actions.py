@@ -81,7 +81,8 @@ def said(word: str) -> Callable[[Path], None]:
 def caching(bench: Bench, path: Path, part: str) -> Path:
     """A repository whose one step is a part of actions/cache."""
     step = f"      - uses: actions/cache/{part}@v4\n        with: {{path: {path}, key: k}}\n"
-    return repository(bench.scratch / f"repository-{part}", {"ci.yml": workflow(job("a", step))})
+    # Of one name, as entries belong to a repository.
+    return repository(bench.scratch / part / "repository", {"ci.yml": workflow(job("a", step))})
 
 
 def ours(bench: Bench, place: Path, data: Path, word: str) -> list[Entry]:
@@ -151,7 +152,7 @@ def small_change(_results: Results, bench: Bench) -> Iterable[str]:
     if bench.tools.trainyard is None:
         return
     path, data = bench.scratch / "payload", bench.scratch / "change"
-    place = bench.scratch / "repository-save"
+    place = bench.scratch / "save" / "repository"
     env = bench.environment(TRAINYARD) | {"TRAINYARD_DATA_DIR": str(data)}
 
     def stored() -> int:

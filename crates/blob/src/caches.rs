@@ -197,13 +197,23 @@ impl Store {
         Ok(self.database().execute("DELETE FROM caches WHERE id = ?1", params![id])? > 0)
     }
 
+    /// Takes away the names of a blob whose bytes are not what they were: the next save makes it
+    /// anew.
+    pub fn forget_caches(&self, blob: BlobId) -> Result<usize> {
+        Ok(self.database().execute("DELETE FROM caches WHERE blob = ?1", params![blob.0])?)
+    }
+
     /// Takes names away, the longest unused first, until a repository's entries fit.
     pub fn evict_caches(&self, repository: &str, quota: u64) -> Result<Vec<CacheEntry>> {
         let mut total = 0u64;
         let mut gone = Vec::new();
         for entry in self.caches(Some(repository))? {
-            total = total.saturating_add(u64::try_from(entry.size).unwrap_or(0));
-            if total > quota {
+            let size = u64::try_from(entry.size).unwrap_or(0);
+            // One that is too large by itself goes alone.
+            if size <= quota {
+                total = total.saturating_add(size);
+            }
+            if size > quota || total > quota {
                 self.delete_cache(entry.id)?;
                 gone.push(entry);
             }

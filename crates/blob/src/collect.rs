@@ -58,6 +58,8 @@ impl Store {
 
     fn sweep(&self) -> Result<()> {
         let mut database = self.database();
+        // Files go after the commit: it must be on the disk by then.
+        database.pragma_update(None, "synchronous", "FULL")?;
         let tx = database.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         tx.execute_batch(
             "DELETE FROM blobs WHERE id NOT IN (SELECT blob FROM caches) AND id NOT IN (SELECT blob FROM artifacts);
@@ -73,8 +75,14 @@ impl Store {
             rows.collect::<rusqlite::Result<_>>()?
         };
         for pack in thin {
-            self.rewrite(&tx, pack)?;
+            // One that cannot be read stays as it is: reading it will tell.
+            match self.rewrite(&tx, pack) {
+                Err(Error::Io { .. } | Error::Damaged(_)) | Ok(()) => {}
+                Err(other) => return Err(other),
+            }
         }
+        let packs = self.root.join("packs");
+        crate::write::sync_folder(&packs).map_err(|e| self.io(&packs, e))?;
         tx.execute_batch(
             "DELETE FROM packs WHERE id NOT IN (SELECT pack FROM chunks WHERE pack IS NOT NULL)",
         )?;
@@ -101,7 +109,9 @@ impl Store {
                 }
             }
         }
-        database.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA incremental_vacuum;")?;
+        database.execute_batch(
+            "PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA synchronous = NORMAL;",
+        )?;
         Ok(())
     }
 
@@ -116,27 +126,37 @@ impl Store {
                 statement.query_map(params![pack], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
             rows.collect::<rusqlite::Result<_>>()?
         };
-        tx.execute("INSERT INTO packs (size) VALUES (0)", [])?;
+        let fresh = self.root.join("packs").join(format!("new-{}-{pack}", std::process::id()));
+        let copied = (|| {
+            let file = fs::File::create(&fresh).map_err(|e| self.io(&fresh, e))?;
+            let mut out = std::io::BufWriter::new(file);
+            for (_, place, stored) in &chunks {
+                let damaged = || Error::Damaged(format!("pack {pack}"));
+                let mut bytes = vec![0; usize::try_from(*stored).map_err(|_| damaged())?];
+                old.read_exact_at(&mut bytes, u64::try_from(*place).map_err(|_| damaged())?)
+                    .map_err(|e| self.io(&path, e))?;
+                out.write_all(&bytes).map_err(|e| self.io(&fresh, e))?;
+            }
+            let file = out.into_inner().map_err(|e| self.io(&fresh, e.into_error()))?;
+            file.sync_all().map_err(|e| self.io(&fresh, e))
+        })();
+        if let Err(error) = copied {
+            let _ = fs::remove_file(&fresh);
+            return Err(error);
+        }
+        let size: i64 = chunks.iter().map(|(_, _, stored)| stored).sum();
+        tx.execute("INSERT INTO packs (size) VALUES (?1)", params![size])?;
         let new = tx.last_insert_rowid();
         let target = self.pack_path(new);
-        let file = fs::File::create(&target).map_err(|e| self.io(&target, e))?;
-        let mut out = std::io::BufWriter::new(file);
+        fs::rename(&fresh, &target).map_err(|e| self.io(&target, e))?;
         let mut at = 0i64;
-        for (hash, place, stored) in chunks {
-            let damaged = || Error::Damaged(format!("pack {pack}"));
-            let mut bytes = vec![0; usize::try_from(stored).map_err(|_| damaged())?];
-            old.read_exact_at(&mut bytes, u64::try_from(place).map_err(|_| damaged())?)
-                .map_err(|e| self.io(&path, e))?;
-            out.write_all(&bytes).map_err(|e| self.io(&target, e))?;
+        for (hash, _, stored) in chunks {
             tx.execute(
                 "UPDATE chunks SET pack = ?2, place = ?3 WHERE hash = ?1",
                 params![hash, new, at],
             )?;
             at += stored;
         }
-        let file = out.into_inner().map_err(|e| self.io(&target, e.into_error()))?;
-        file.sync_all().map_err(|e| self.io(&target, e))?;
-        tx.execute("UPDATE packs SET size = ?2 WHERE id = ?1", params![new, at])?;
         Ok(())
     }
 

@@ -81,7 +81,7 @@ fn now() -> i64 {
 impl Store {
     /// Opens the store in a folder, and makes it if there is none.
     pub fn open(root: &Path) -> Result<Store> {
-        let io = |error| Error::Io { path: root.to_owned(), error };
+        let io = |error: std::io::Error| Error::Io { path: root.to_owned(), error };
         std::fs::create_dir_all(root.join("packs")).map_err(io)?;
         let lock = File::create(root.join("lock")).map_err(io)?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared)
@@ -93,6 +93,7 @@ impl Store {
             return Err(Error::Newer);
         }
         if version < SCHEMA {
+            connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
             connection.pragma_update(None, "journal_mode", "WAL")?;
             // Another process may be making it at this moment: asked again under the lock.
             connection.execute_batch("BEGIN IMMEDIATE")?;

@@ -81,7 +81,21 @@ impl BlobReader<'_> {
         Ok(Some(&self.current))
     }
 
+    /// Loads a chunk. One that is damaged is forgotten, so that the next blob that has it stores
+    /// it anew.
     fn load(&mut self, hash: &[u8; 32]) -> Result<()> {
+        let loaded = self.load_chunk(hash);
+        if loaded.is_err() {
+            let database = self.store.database();
+            database.execute("DELETE FROM chunks WHERE hash = ?1", params![hash])?;
+        }
+        loaded.map_err(|error| match error {
+            Error::Io { path, error } => Error::Damaged(format!("{}: {error}", path.display())),
+            other => other,
+        })
+    }
+
+    fn load_chunk(&mut self, hash: &[u8; 32]) -> Result<()> {
         type Row = (i64, i64, bool, Option<i64>, Option<i64>, Option<Vec<u8>>);
         let row: Option<Row> = {
             let database = self.store.database();

@@ -217,7 +217,7 @@ impl Store {
 }
 
 /// Makes the names in a folder durable.
-fn sync_folder(path: &std::path::Path) -> io::Result<()> {
+pub(crate) fn sync_folder(path: &std::path::Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 

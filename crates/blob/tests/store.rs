@@ -269,6 +269,10 @@ fn quotas_take_the_longest_unused() {
     store.find_cache(&used).unwrap().unwrap();
     let gone = store.evict_caches("o/r", 2500).unwrap();
     assert_eq!(gone.into_iter().map(|e| e.key).collect::<Vec<_>>(), ["b"]);
+    // One that is too large by itself takes no other with it.
+    save(&store, "large", &noise(9, 5000));
+    let gone = store.evict_caches("o/r", 2500).unwrap();
+    assert_eq!(gone.into_iter().map(|e| e.key).collect::<Vec<_>>(), ["large"]);
 }
 
 #[test]
@@ -283,6 +287,17 @@ fn damage_is_seen() {
     let mut out = Vec::new();
     let error = store.reader(blob).unwrap().read_to_end(&mut out).unwrap_err();
     assert!(error.to_string().contains("damaged"), "{error}");
+    // What is damaged is stored anew by the next that has it.
+    assert_eq!(store.forget_caches(blob).unwrap(), 1);
+    let blob = save(&store, "x", &noise(4, 2_000_000));
+    assert!(content(&store, blob) == noise(4, 2_000_000));
+    std::fs::remove_file(&pack).unwrap();
+    for pack in std::fs::read_dir(folder.0.join("packs")).unwrap().flatten() {
+        std::fs::remove_file(pack.path()).unwrap();
+    }
+    assert!(store.reader(blob).unwrap().read_to_end(&mut out).is_err());
+    assert!(draft(&store, &noise(4, 2_000_000)).stored() > 0);
+    assert!(store.collect().unwrap().ran);
 }
 
 #[test]

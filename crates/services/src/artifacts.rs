@@ -29,16 +29,16 @@ pub(crate) async fn call(
     if run != backend_ids(&grant).0 {
         return Err(Fault::forbidden("the token is of another run"));
     }
-    match method.as_str() {
+    // The store may wait for its disk, or for another process.
+    let answer = tokio::task::spawn_blocking(move || match method.as_str() {
         "CreateArtifact" => create(&inner, &grant, &body),
-        "FinalizeArtifact" => {
-            tokio::task::spawn_blocking(move || finalize(&inner, &grant, &body)).await?
-        }
+        "FinalizeArtifact" => finalize(&inner, &grant, &body),
         "ListArtifacts" => list(&inner, &grant, &body),
         "GetSignedArtifactURL" => signed_url(&inner, &grant, &body),
         "DeleteArtifact" => delete(&inner, &grant, &body),
         _ => Err(Fault::missing(format!("the artifact service has no method {method}"))),
-    }
+    });
+    answer.await?
 }
 
 fn check_name(name: &str) -> Result<(), Fault> {
@@ -60,7 +60,7 @@ fn wrapped(body: &Value, name: &str) -> Option<String> {
 }
 
 fn named(inner: &Shared, grant: &Grant, name: &str) -> Result<Option<Artifact>, Fault> {
-    Ok(inner.store.artifacts(Some(grant.run))?.into_iter().find(|a| a.name == name))
+    Ok(inner.store()?.artifacts(Some(grant.run))?.into_iter().find(|a| a.name == name))
 }
 
 fn create(inner: &Shared, grant: &Grant, body: &Value) -> Result<Json<Value>, Fault> {
@@ -115,7 +115,7 @@ fn finalize(inner: &Shared, grant: &Grant, body: &Value) -> Result<Json<Value>, 
         mime: &served(&told),
         expires: *expires,
     };
-    let artifact = inner.store.save_artifact(&new, draft)?;
+    let artifact = inner.store()?.save_artifact(&new, draft)?;
     Ok(Json(json!({"ok": true, "artifact_id": artifact.id.to_string()})))
 }
 
@@ -134,7 +134,7 @@ fn list(inner: &Shared, grant: &Grant, body: &Value) -> Result<Json<Value>, Faul
     let id = id.as_i64().or_else(|| id.as_str().and_then(|t| t.parse().ok()));
     // Of all jobs of the run, whichever job asks.
     let rows: Vec<Value> = inner
-        .store
+        .store()?
         .artifacts(Some(grant.run))?
         .iter()
         .filter(|a| name.as_ref().is_none_or(|n| a.name == *n) && id.is_none_or(|i| a.id == i))
@@ -170,6 +170,6 @@ fn delete(inner: &Shared, grant: &Grant, body: &Value) -> Result<Json<Value>, Fa
     let name = text(body, "name");
     let artifact = named(inner, grant, name)?
         .ok_or_else(|| Fault::missing(format!("the run has no artifact '{name}'")))?;
-    inner.store.delete_artifact(artifact.id)?;
+    inner.store()?.delete_artifact(artifact.id)?;
     Ok(Json(json!({"ok": true, "artifact_id": artifact.id.to_string()})))
 }

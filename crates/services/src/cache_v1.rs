@@ -4,6 +4,7 @@
 //! long as the connection is kept.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
@@ -11,12 +12,12 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use trainyard_blob::{Lookup, NewCache};
+use trainyard_blob::{CacheEntry, Lookup, NewCache};
 
-use crate::Shared;
 use crate::cache_v2::{check_key, check_version, number, own_scope, save, say_miss, text};
 use crate::fault::Fault;
 use crate::uploads::{self, Purpose, download_url};
+use crate::{Grant, Shared};
 
 /// `GET cache?keys=a,b&version=V`
 pub(crate) async fn find(
@@ -25,22 +26,13 @@ pub(crate) async fn find(
     headers: HeaderMap,
 ) -> Result<Response, Fault> {
     let grant = inner.access.require(&headers)?;
-    let part = |name: &str| query.get(name).map(String::as_str).unwrap_or_default();
-    let mut keys = part("keys").split(',').map(str::to_owned);
-    let key = keys.next().unwrap_or_default();
-    let restore: Vec<String> = keys.take(10).collect();
-    check_key(&key)?;
-    let lookup = Lookup {
-        repository: &grant.repository,
-        scopes: &grant.scopes,
-        key: &key,
-        restore_keys: &restore,
-        version: part("version"),
+    let part = |name: &str| query.get(name).cloned().unwrap_or_default();
+    let (keys, version) = (part("keys"), part("version"));
+    let found = {
+        let (inner, grant) = (Arc::clone(&inner), Arc::clone(&grant));
+        tokio::task::spawn_blocking(move || look(&inner, &grant, &keys, &version)).await??
     };
-    let Some(entry) = inner.store.find_cache(&lookup)? else {
-        say_miss(&inner, &grant, &lookup)?;
-        return Ok(StatusCode::NO_CONTENT.into_response());
-    };
+    let Some(entry) = found else { return Ok(StatusCode::NO_CONTENT.into_response()) };
     let url = download_url(&inner, &grant, "cache", entry.id, "cache.tgz");
     let created = jiff::Timestamp::from_millisecond(entry.created).unwrap_or_default();
     let body = json!({
@@ -50,13 +42,37 @@ pub(crate) async fn find(
     Ok(Json(body).into_response())
 }
 
+fn look(
+    inner: &Shared,
+    grant: &Grant,
+    keys: &str,
+    version: &str,
+) -> Result<Option<CacheEntry>, Fault> {
+    let mut keys = keys.split(',').map(str::to_owned);
+    let key = keys.next().unwrap_or_default();
+    let restore: Vec<String> = keys.take(10).collect();
+    check_key(&key)?;
+    let lookup = Lookup {
+        repository: &grant.repository,
+        scopes: &grant.scopes,
+        key: &key,
+        restore_keys: &restore,
+        version,
+    };
+    let found = inner.store()?.find_cache(&lookup)?;
+    if found.is_none() {
+        say_miss(inner, grant, &lookup)?;
+    }
+    Ok(found)
+}
+
 /// `GET caches?key=`: only asked for in debug output.
 pub(crate) async fn list(
     State(inner): State<Shared>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Fault> {
     let grant = inner.access.require(&headers)?;
-    let entries = inner.store.caches(Some(&grant.repository))?;
+    let entries = inner.store()?.caches(Some(&grant.repository))?;
     let rows: Vec<Value> = entries
         .iter()
         .filter(|e| grant.scopes.contains(&e.scope))
@@ -76,7 +92,7 @@ pub(crate) async fn reserve(
     check_key(key)?;
     check_version(version)?;
     let new = NewCache { repository: &grant.repository, scope: own_scope(&grant), key, version };
-    if inner.store.has_cache(&new)? {
+    if inner.store()?.has_cache(&new)? {
         return Err(Fault::taken(format!("Cache already exists. Key: {key}")));
     }
     let purpose = Purpose::Cache { key: key.to_owned(), version: version.to_owned() };
@@ -108,14 +124,12 @@ pub(crate) async fn patch(
         .ok_or_else(|| Fault::bad("a piece has a Content-Range: bytes A-B/*"))?;
     own(&inner, &grant, id)?;
     // Pieces are blocks whose names sort as they lie.
-    let size = uploads::put_block(&inner, id, format!("{from:020}-{to:020}"), body).await?;
-    if size != to - from + 1 {
-        return Err(Fault::bad(format!("the piece has {size} bytes, not {}", to - from + 1)));
-    }
+    let size = Some(to - from + 1);
+    uploads::put_block(&inner, id, format!("{from:020}-{to:020}"), size, body).await?;
     Ok(closing(StatusCode::NO_CONTENT))
 }
 
-fn own(inner: &Shared, grant: &crate::Grant, id: u64) -> Result<(String, String), Fault> {
+fn own(inner: &Shared, grant: &Grant, id: u64) -> Result<(String, String), Fault> {
     let open = inner.uploads.open();
     let upload = open.1.get(&id).filter(|u| (u.run, u.node) == (grant.run, grant.node));
     match upload.map(|u| &u.purpose) {

@@ -61,7 +61,7 @@ pub(crate) fn check_key(key: &str) -> Result<(), Fault> {
 
 /// Why a look-up found nothing, said in the run.
 pub(crate) fn say_miss(inner: &Shared, grant: &Grant, lookup: &Lookup<'_>) -> Result<(), Fault> {
-    let near = inner.store.nearest_cache(lookup)?;
+    let near = inner.store()?.nearest_cache(lookup)?;
     let text = match near {
         Some(near) => format!(
             "cache miss for '{}': the nearest is '{}': {}",
@@ -81,15 +81,14 @@ pub(crate) async fn call(
     body: Json<Value>,
 ) -> Result<Json<Value>, Fault> {
     let grant = inner.access.require(&headers)?;
-    match method.as_str() {
+    // The store may wait for its disk, or for another process.
+    let answer = tokio::task::spawn_blocking(move || match method.as_str() {
         "CreateCacheEntry" => create(&inner, &grant, &body),
-        "FinalizeCacheEntryUpload" => {
-            let answer = tokio::task::spawn_blocking(move || finalize(&inner, &grant, &body));
-            answer.await?
-        }
+        "FinalizeCacheEntryUpload" => finalize(&inner, &grant, &body),
         "GetCacheEntryDownloadURL" => find(&inner, &grant, &body),
         _ => Err(Fault::missing(format!("the cache service has no method {method}"))),
-    }
+    });
+    answer.await?
 }
 
 /// Where a job's entries go.
@@ -102,7 +101,7 @@ fn create(inner: &Shared, grant: &Grant, body: &Value) -> Result<Json<Value>, Fa
     check_key(key)?;
     check_version(version)?;
     let new = NewCache { repository: &grant.repository, scope: own_scope(grant), key, version };
-    if inner.store.has_cache(&new)? {
+    if inner.store()?.has_cache(&new)? {
         return Err(Fault::taken(format!("cache entry with key '{key}' already exists")));
     }
     let purpose = Purpose::Cache { key: key.to_owned(), version: version.to_owned() };
@@ -138,8 +137,8 @@ pub(crate) fn save(
         return Err(Fault::bad(format!("{} bytes have come, not {size:?}", draft.size)));
     }
     let new = NewCache { repository: &grant.repository, scope: own_scope(grant), key, version };
-    let entry = inner.store.save_cache(&new, draft)?;
-    for gone in inner.store.evict_caches(&grant.repository, inner.limits.quota)? {
+    let entry = inner.store()?.save_cache(&new, draft)?;
+    for gone in inner.store()?.evict_caches(&grant.repository, inner.limits.quota)? {
         let text = format!("the cache entry '{}' gave way to newer ones (quota)", gone.key);
         (inner.sink)(Remark { run: grant.run, node: grant.node, kind: "cache", text });
     }
@@ -169,7 +168,7 @@ fn find(inner: &Shared, grant: &Grant, body: &Value) -> Result<Json<Value>, Faul
         restore_keys: &restore,
         version,
     };
-    match inner.store.find_cache(&lookup)? {
+    match inner.store()?.find_cache(&lookup)? {
         Some(entry) => {
             let url = download_url(inner, grant, "cache", entry.id, "cache.tzst");
             Ok(Json(json!({"ok": true, "signed_download_url": url, "matched_key": entry.key})))

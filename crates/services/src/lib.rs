@@ -107,8 +107,8 @@ pub struct RepositoryFacts {
 
 /// What the services are made of.
 pub struct Config {
-    /// Caches and artifacts.
-    pub store: Arc<Store>,
+    /// The folder of caches and artifacts; opened when it is first asked for.
+    pub store: PathBuf,
     /// A folder for uploads on their way; theirs alone.
     pub uploads: PathBuf,
     /// Where the key that signs identity tokens is kept.
@@ -122,7 +122,8 @@ pub struct Config {
 }
 
 pub(crate) struct Inner {
-    pub(crate) store: Arc<Store>,
+    store_path: PathBuf,
+    store: std::sync::Mutex<Option<Arc<Store>>>,
     pub(crate) access: Access,
     pub(crate) uploads: Uploads,
     pub(crate) issuer: Issuer,
@@ -134,6 +135,21 @@ pub(crate) struct Inner {
 }
 
 type Shared = Arc<Inner>;
+
+impl Inner {
+    /// Caches and artifacts: most jobs never ask, and opening them costs as much as a step.
+    pub(crate) fn store(&self) -> Result<Arc<Store>, trainyard_blob::Error> {
+        let mut store = self.store.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match &*store {
+            Some(store) => Ok(Arc::clone(store)),
+            None => {
+                let opened = Arc::new(Store::open(&self.store_path)?);
+                *store = Some(Arc::clone(&opened));
+                Ok(opened)
+            }
+        }
+    }
+}
 
 /// The services, for as long as this lives.
 pub struct Services {
@@ -155,7 +171,8 @@ impl Services {
         let address = listener.local_addr().map_err(|e| failed(&e))?;
         let base = format!("http://{address}");
         let inner = Arc::new(Inner {
-            store: config.store,
+            store_path: config.store,
+            store: std::sync::Mutex::default(),
             access: Access::new().map_err(|e| failed(&e))?,
             uploads: Uploads::new(config.uploads, config.limits),
             issuer: Issuer::new(config.key, format!("{base}/oidc")),

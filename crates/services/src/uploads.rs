@@ -206,7 +206,7 @@ pub(crate) async fn put(
         Some("block") => {
             let block = query.get("blockid").filter(|b| !b.is_empty() && b.len() <= 256);
             let block = block.ok_or_else(|| Fault::bad("a block has an id"))?.clone();
-            put_block(&inner, id, block, body).await?;
+            put_block(&inner, id, block, None, body).await?;
         }
         Some("blocklist") => {
             let bytes = axum::body::to_bytes(body, inner.limits.json)
@@ -217,9 +217,10 @@ pub(crate) async fn put(
         }
         Some(other) => return Err(Fault::bad(format!("comp={other} is not known"))),
         None => {
-            let store = std::sync::Arc::clone(&inner.store);
+            let store = inner.store()?;
             let limit = inner.limits.upload;
-            let draft = whole(store, body, limit).await?;
+            let digest = wants_digest(&inner, id)?;
+            let draft = whole(store, body, limit, digest).await?;
             let mut open = inner.uploads.open();
             let upload = open.1.get_mut(&id).ok_or_else(|| Fault::missing("no such upload"))?;
             (upload.draft, upload.content_type) = (Some(draft), content_type);
@@ -233,10 +234,11 @@ pub(crate) async fn whole(
     store: std::sync::Arc<Store>,
     body: Body,
     limit: u64,
+    digest: bool,
 ) -> Result<Draft, Fault> {
     let (sender, receiver) = std::sync::mpsc::sync_channel::<Vec<u8>>(16);
     let reading = tokio::task::spawn_blocking(move || -> Result<Draft, Fault> {
-        let mut writer = store.writer(true);
+        let mut writer = store.writer(digest);
         for piece in receiver {
             writer.write_all(&piece)?;
         }
@@ -260,12 +262,14 @@ pub(crate) async fn whole(
     draft
 }
 
+/// A block; `wanted` is its size where that was told.
 pub(crate) async fn put_block(
     inner: &Shared,
     id: u64,
     block: String,
+    wanted: Option<u64>,
     body: Body,
-) -> Result<u64, Fault> {
+) -> Result<(), Fault> {
     let missing = || Fault::missing("no such upload");
     let path = inner.uploads.block_path(id, &block).ok_or_else(missing)?;
     let used = {
@@ -279,23 +283,45 @@ pub(crate) async fn put_block(
     let limit = inner.limits.upload.saturating_sub(used);
     // Two tries of one block may overlap: each writes a file of its own, the last one stays.
     let fresh = path.with_extension(format!("{:x}", rand_id()));
-    let (made, target) = (fresh.clone(), path.clone());
-    let size = drain(
+    let made = fresh.clone();
+    let written = drain(
         body,
         limit,
         move || Ok(File::create(&made)?),
         move |file: File| {
             let size = file.metadata()?.len();
-            drop(file);
-            std::fs::rename(&fresh, &target)?;
-            Ok(size)
+            match wanted.is_none_or(|w| w == size) {
+                true => Ok(size),
+                false => Err(Fault::bad(format!("the piece has {size} bytes, not {wanted:?}"))),
+            }
         },
     )
-    .await?;
+    .await;
+    let size = match written {
+        Ok(size) => size,
+        Err(fault) => {
+            let _ = std::fs::remove_file(&fresh);
+            return Err(fault);
+        }
+    };
     let mut open = inner.uploads.open();
     let upload = open.1.get_mut(&id).ok_or_else(missing)?;
+    // Others may have come meanwhile.
+    let others: u64 = upload.blocks.iter().filter(|(b, _)| **b != block).map(|(_, s)| s).sum();
+    if others.saturating_add(size) > inner.limits.upload {
+        let _ = std::fs::remove_file(&fresh);
+        return Err(Fault::too_large("the upload is too large"));
+    }
+    std::fs::rename(&fresh, &path)?;
     upload.blocks.insert(block, size);
-    Ok(size)
+    Ok(())
+}
+
+/// Whether the digest of an upload is asked for: of artifacts, not of cache entries.
+fn wants_digest(inner: &Shared, id: u64) -> Result<bool, Fault> {
+    let open = inner.uploads.open();
+    let upload = open.1.get(&id).ok_or_else(|| Fault::missing("no such upload"))?;
+    Ok(matches!(upload.purpose, Purpose::Artifact { .. }))
 }
 
 /// The names of the blocks that have come, sorted.
@@ -340,6 +366,7 @@ pub(crate) async fn commit_blocks(
     ids: Vec<String>,
     content_type: Option<String>,
 ) -> Result<(), Fault> {
+    let digest = wants_digest(inner, id)?;
     let mut files = Vec::with_capacity(ids.len());
     for block in &ids {
         let missing = || Fault::bad(format!("the block '{block}' has not come"));
@@ -350,11 +377,11 @@ pub(crate) async fn commit_blocks(
         }
         files.push(path);
     }
-    let store = std::sync::Arc::clone(&inner.store);
+    let store = inner.store()?;
     let draft = tokio::task::spawn_blocking(move || -> Result<Draft, Fault> {
-        let mut writer = store.writer(true);
+        let mut writer = store.writer(digest);
         let mut buffer = vec![0; 1024 * 1024];
-        for path in files {
+        for path in &files {
             let mut file = File::open(path)?;
             loop {
                 match file.read(&mut buffer)? {
@@ -363,14 +390,15 @@ pub(crate) async fn commit_blocks(
                 }
             }
         }
-        Ok(writer.finish()?)
+        let draft = writer.finish()?;
+        for path in files {
+            let _ = std::fs::remove_file(path);
+        }
+        Ok(draft)
     })
     .await??;
     let mut open = inner.uploads.open();
     let upload = open.1.get_mut(&id).ok_or_else(|| Fault::missing("no such upload"))?;
-    for path in std::fs::read_dir(&upload.folder).into_iter().flatten().flatten() {
-        let _ = std::fs::remove_file(path.path());
-    }
     upload.blocks.clear();
     (upload.draft, upload.content_type) = (Some(draft), content_type);
     Ok(())
@@ -401,16 +429,16 @@ pub(crate) async fn download(
     let gone = || Fault::missing("it is not there any more");
     let (blob, mime, shown) = match kind.as_str() {
         "cache" => {
-            let entry = inner.store.cache(id)?.ok_or_else(gone)?;
+            let entry = inner.store()?.cache(id)?.ok_or_else(gone)?;
             (entry.blob, "application/octet-stream".to_owned(), None)
         }
         "artifact" => {
-            let artifact = inner.store.artifact(id)?.ok_or_else(gone)?;
+            let artifact = inner.store()?.artifact(id)?.ok_or_else(gone)?;
             (artifact.blob, artifact.mime, Some(artifact.name))
         }
         _ => return Err(gone()),
     };
-    stream(&inner.store, blob, &mime, shown.as_deref()).await
+    stream(&inner.store()?, blob, &mime, shown.as_deref()).await
 }
 
 /// The bytes of a blob as an answer, read on a thread that may block.
@@ -438,7 +466,11 @@ pub(crate) async fn stream(
             let piece = match reader.next_chunk() {
                 Ok(None) => return,
                 Ok(Some(bytes)) => Ok(Bytes::copy_from_slice(bytes)),
-                Err(error) => Err(std::io::Error::other(error)),
+                Err(error) => {
+                    // The next look-up is a miss then, and the next save makes it anew.
+                    let _ = store.forget_caches(blob);
+                    Err(std::io::Error::other(error))
+                }
             };
             let failed = piece.is_err();
             if sender.blocking_send(piece).is_err() || failed {

@@ -40,7 +40,7 @@ impl Place {
         let remarks = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&remarks);
         let services = Services::start(Config {
-            store: Arc::clone(&store),
+            store: root.join("store"),
             uploads,
             key: root.join("key.pem"),
             repository: RepositoryFacts {
@@ -471,4 +471,47 @@ fn what_nobody_serves_is_named() {
     let push =
         call(&job.base, "GET", "/git/o/r/info/refs?service=git-receive-pack", &job.token, b"");
     push.is(403);
+}
+
+/// The process ends with a panic in a release: no body may cause one.
+#[test]
+fn odd_bodies_are_refused() {
+    let place = Place::new();
+    let job = place.job(1, 1);
+    let repo = "/api/repos/o/r";
+    for path in [
+        format!("{CACHE}/CreateCacheEntry"),
+        format!("{CACHE}/FinalizeCacheEntryUpload"),
+        format!("{CACHE}/GetCacheEntryDownloadURL"),
+        format!("{ARTIFACT}/CreateArtifact"),
+        format!("{ARTIFACT}/ListArtifacts"),
+        "/_apis/artifactcache/caches".to_owned(),
+        "/_apis/artifactcache/caches/1".to_owned(),
+        format!("{repo}/issues/1/comments"),
+        format!("{repo}/issues/1/labels"),
+        format!("{repo}/issues/comments/1/reactions"),
+        format!("{repo}/check-runs"),
+        format!("{repo}/statuses/abc"),
+        format!("{repo}/releases"),
+        format!("{repo}/releases/1/assets?name=x"),
+    ] {
+        for body in [
+            "[]",
+            "1",
+            "\"x\"",
+            "null",
+            "true",
+            "[[[]]]",
+            "{}",
+            "{\"body\": [1]}",
+            "{\"labels\": 3}",
+        ] {
+            let answer = call(&job.base, "POST", &path, runtime(&job), body.as_bytes());
+            assert!(answer.status >= 200 && answer.status != 500, "{path} {body} {}", answer.head);
+        }
+    }
+    for tag in ["", "..", "x/../../y", "a\\b", ".x", "a b"] {
+        let body = json!({"tag_name": tag}).to_string();
+        call(&job.base, "POST", &format!("{repo}/releases"), &job.token, body.as_bytes()).is(422);
+    }
 }

@@ -62,6 +62,10 @@ impl JobMachine {
         };
         // From here on `github.action_ref` is the action's own (`ActionRunner.cs`).
         self.current_mut(id, |c| c.origin.clone_from(&loaded.origin));
+        // Whatever comes of its inputs, its post is to run (`ActionRunner.cs`).
+        if stage != Stage::Post {
+            self.register_post(id, &loaded);
+        }
         let given = match with {
             Some(template) => {
                 let pairs = template.evaluate_pairs(&self.environment(id, true));
@@ -83,9 +87,6 @@ impl JobMachine {
             return Err(Hold::Failed(format!(
                 "Composite action depth exceeded max depth {MAX_COMPOSITE_DEPTH}"
             )));
-        }
-        if stage != Stage::Post {
-            self.register_post(id, &loaded);
         }
         let top = self.top_step(id);
         self.uses_header(top, action, &inputs, stage);

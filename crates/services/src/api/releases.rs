@@ -79,8 +79,9 @@ pub(crate) async fn create(
     let tag = body["tag_name"].as_str().unwrap_or_default().to_owned();
     let refused =
         |message: &str| Fault::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_argument", message);
-    if tag.is_empty() {
-        return Err(refused("a release has a tag_name"));
+    let odd = |part: &str| part.is_empty() || part.starts_with('.') || part.ends_with('.');
+    if tag.len() > 256 || tag.split('/').any(odd) || tag.contains(['\\', '\0', '\n', ' ', ':']) {
+        return Err(refused("Validation Failed: tag_name is not well-formed"));
     }
     if inner.forge.written().releases.iter().any(|r| r["tag_name"] == tag.as_str()) {
         return Err(refused("Validation Failed: the tag has a release already (already_exists)"));
@@ -117,7 +118,7 @@ pub(crate) async fn edit(
         let mut written = inner.forge.written();
         let release = written.releases.iter_mut().find(|r| r["id"] == id);
         let release = release.ok_or_else(|| Fault::missing("Not Found"))?;
-        for key in ["tag_name", "name", "body", "draft", "prerelease", "target_commitish"] {
+        for key in ["name", "body", "draft", "prerelease", "target_commitish"] {
             if !body[key].is_null() {
                 release[key] = body[key].clone();
             }
@@ -168,17 +169,18 @@ pub(crate) async fn upload(
     }
     let mime = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
     let mime = mime.unwrap_or("application/octet-stream").to_owned();
-    let draft = whole(std::sync::Arc::clone(&inner.store), body, inner.limits.upload).await?;
+    let draft = whole(inner.store()?, body, inner.limits.upload, true).await?;
     let tag = release["tag_name"].as_str().unwrap_or_default();
+    // Apart from the run's artifacts, which a download of all of them takes.
     let new = NewArtifact {
         repository: &grant.repository,
-        run: grant.run,
+        run: -grant.run,
         name: &format!("release {tag}: {file}"),
         node: grant.node,
         mime: &mime,
         expires: None,
     };
-    let artifact = inner.store.save_artifact(&new, draft)?;
+    let artifact = inner.store()?.save_artifact(&new, draft)?;
     let slug = &inner.forge.repository.slug;
     let url = format!("{}/api/repos/{slug}/releases/assets/{}", inner.base, artifact.id);
     let asset = json!({
@@ -209,10 +211,10 @@ pub(crate) async fn asset(
     if !accept.contains("octet-stream") {
         return Ok(Json(asset).into_response());
     }
-    let artifact = inner.store.artifact(id)?.ok_or_else(|| Fault::missing("Not Found"))?;
+    let artifact = inner.store()?.artifact(id)?.ok_or_else(|| Fault::missing("Not Found"))?;
     // Whatever it was sent as: that is what GitHub serves, and clients read other types themselves.
     let mime = "application/octet-stream";
-    stream(&inner.store, artifact.blob, mime, asset["name"].as_str()).await
+    stream(&inner.store()?, artifact.blob, mime, asset["name"].as_str()).await
 }
 
 pub(crate) async fn remove_asset(
@@ -223,6 +225,6 @@ pub(crate) async fn remove_asset(
     enter(&inner, &headers, &owner, &name)?;
     find_asset(&inner, id)?;
     inner.forge.written().assets.retain(|(_, a)| a["id"] != id);
-    inner.store.delete_artifact(id)?;
+    inner.store()?.delete_artifact(id)?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -93,6 +93,10 @@ pub(crate) async fn status(
     body: Json<Value>,
 ) -> Result<Response, Fault> {
     let grant = enter(&inner, &headers, &owner, &name)?;
+    if !body.is_object() {
+        let message = "a status is an object";
+        return Err(Fault::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_argument", message));
+    }
     let id = inner.forge.written().id()?;
     let word = |key: &str| body[key].as_str().unwrap_or_default().to_owned();
     let context = body["context"].as_str().unwrap_or("default").to_owned();
@@ -144,7 +148,7 @@ fn answer(
 ) -> Result<Response, Fault> {
     let name = query.get("name");
     let rows: Vec<Value> = inner
-        .store
+        .store()?
         .artifacts(run)?
         .iter()
         .filter(|a| a.repository.eq_ignore_ascii_case(&inner.forge.repository.slug))
@@ -183,7 +187,7 @@ pub(crate) async fn all_artifacts(
 }
 
 fn own(inner: &Inner, id: i64) -> Result<Artifact, Fault> {
-    let found = inner.store.artifact(id)?;
+    let found = inner.store()?.artifact(id)?;
     let own = |a: &Artifact| a.repository.eq_ignore_ascii_case(&inner.forge.repository.slug);
     found.filter(own).ok_or_else(|| Fault::missing("Not Found"))
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::places::{self, Found, Places};
+use super::places::{self, Found, Patience, Places};
 use super::reference::Reference;
 use crate::builtin::short_hash;
 use crate::error::{Error, Result};
@@ -73,8 +73,13 @@ impl Cache {
     /// The files of a repository at a ref: from the places in their order. The refs of the forge
     /// are asked once a day, and not at all while it cannot be reached.
     /// With the commit, unless a folder stands for it.
-    pub fn find(&self, places: &Places, wanted: &Reference) -> Result<(PathBuf, Option<String>)> {
-        match self.look(places, wanted)? {
+    pub fn find(
+        &self,
+        places: &Places,
+        wanted: &Reference,
+        patience: &Patience,
+    ) -> Result<(PathBuf, Option<String>)> {
+        match self.look(places, wanted, patience)? {
             Found::Folder(folder) => Ok((folder, None)),
             Found::Commit { address, sha } => {
                 let tree = self.tree(&sha);
@@ -82,19 +87,19 @@ impl Cache {
                     // When it was used decides what `prune` takes.
                     let _ = fs::write(self.mark(&sha), "");
                 } else {
-                    self.fetch(&address, &sha)?;
+                    self.fetch(&address, &sha, patience)?;
                 }
                 Ok((tree, Some(sha)))
             }
         }
     }
 
-    fn look(&self, places: &Places, wanted: &Reference) -> Result<Found> {
+    fn look(&self, places: &Places, wanted: &Reference, patience: &Patience) -> Result<Found> {
         if let Some(folder) = places.local(wanted) {
             return Ok(Found::Folder(folder.to_owned()));
         }
         for address in places.mirrors(wanted) {
-            match places::commit(&address, wanted) {
+            match places::commit(&address, wanted, patience) {
                 Ok(Some(sha)) => return Ok(Found::Commit { address, sha }),
                 Ok(None) => {}
                 // A mirror over a network that does not answer is passed over.
@@ -117,7 +122,7 @@ impl Cache {
         {
             return Ok(Found::Commit { address, sha: known.sha.clone() });
         }
-        match (places::commit(&address, wanted), known) {
+        match (places::commit(&address, wanted, patience), known) {
             (Ok(Some(sha)), _) => {
                 let known = Known {
                     slug: wanted.slug(),
@@ -150,33 +155,38 @@ impl Cache {
         }
     }
 
-    /// Brings the tree of a commit here. It shows only when it is whole.
-    fn fetch(&self, address: &str, sha: &str) -> Result<()> {
+    /// Brings the tree of a commit here. It shows only when it is whole; of several that want it
+    /// at once, one brings it.
+    fn fetch(&self, address: &str, sha: &str, patience: &Patience) -> Result<()> {
         let trees = self.root.join("trees");
         create_dir(&trees)?;
-        let fresh = trees.join(format!("{sha}.{}.{}", std::process::id(), unique()));
-        create_dir(&fresh)?;
-        let done = self.lay(address, sha, &fresh);
-        let tree = self.tree(sha);
-        if done.is_ok() && fs::rename(&fresh, &tree).is_err() {
-            // One that was cut short, or another process that was first and has the same.
-            if !self.mark(sha).exists() {
-                let _ = fs::remove_dir_all(&tree);
-                fs::rename(&fresh, &tree).map_err(|e| Error::io("write", &tree, &e))?;
-            }
+        let path = trees.join(format!("{sha}.lock"));
+        let lock = fs::File::create(&path).map_err(|e| Error::io("write", &path, &e))?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
+            .map_err(|e| Error::io("lock", &path, &e.into()))?;
+        if self.mark(sha).exists() {
+            return Ok(());
         }
+        let fresh = trees.join(format!("{sha}.{}", std::process::id()));
+        create_dir(&fresh)?;
+        let tree = self.tree(sha);
+        let done = self.lay(address, sha, &fresh, patience).and_then(|()| {
+            // One that was cut short.
+            let _ = fs::remove_dir_all(&tree);
+            fs::rename(&fresh, &tree).map_err(|e| Error::io("write", &tree, &e))
+        });
         let _ = fs::remove_dir_all(&fresh);
         done?;
         let mark = self.mark(sha);
         fs::write(&mark, "").map_err(|e| Error::io("write", &mark, &e))
     }
 
-    fn lay(&self, address: &str, sha: &str, target: &Path) -> Result<()> {
+    fn lay(&self, address: &str, sha: &str, target: &Path, patience: &Patience) -> Result<()> {
         let folder = if places::is_remote(address) {
             let folder = target.join(".git-fetch");
             places::git(None, &["init", "-q", "--bare", &folder.to_string_lossy()])?;
             let fetch = ["fetch", "-q", "--depth=1", "--no-tags", "--", address, sha];
-            places::git(Some(&folder), &fetch)?;
+            places::git_with(Some(&folder), &fetch, &[], patience)?;
             folder
         } else {
             places::git_folder(Path::new(address))
@@ -241,13 +251,6 @@ impl Cache {
         }
         gone
     }
-}
-
-/// Tells apart what threads of one process make at once.
-fn unique() -> u64 {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 fn children(folder: &Path) -> Vec<PathBuf> {

@@ -13,7 +13,7 @@ use trainyard_workflow::read_action;
 
 use super::cache::Cache;
 use super::node::Nodes;
-use super::places::Places;
+use super::places::{Patience, Places};
 use super::reference::Reference;
 use crate::builtin;
 use crate::git::Repository;
@@ -53,6 +53,7 @@ pub enum SelfRepository {
 pub struct JobActions {
     settings: Arc<ActionSettings>,
     own: SelfRepository,
+    patience: Patience,
     /// Folders laid into the workspace, by repository and ref.
     laid: BTreeMap<(String, String), PathBuf>,
 }
@@ -72,8 +73,12 @@ enum Read {
 
 impl JobActions {
     /// The actions of a job.
-    pub fn new(settings: Arc<ActionSettings>, own: SelfRepository) -> JobActions {
-        JobActions { settings, own, laid: BTreeMap::new() }
+    pub fn new(
+        settings: Arc<ActionSettings>,
+        own: SelfRepository,
+        patience: Patience,
+    ) -> JobActions {
+        JobActions { settings, own, patience, laid: BTreeMap::new() }
     }
 
     /// Finds actions and those that they use. The refused ones are left out.
@@ -136,7 +141,11 @@ impl JobActions {
         if let Some(folder) = self.laid.get(&key) {
             return Ok(folder.clone());
         }
-        let (found, _) = self.settings.cache.find(&self.settings.places, wanted).map_err(said)?;
+        let (found, _) = self
+            .settings
+            .cache
+            .find(&self.settings.places, wanted, &self.patience)
+            .map_err(said)?;
         let target = workspace
             .root
             .join("_actions")
@@ -265,6 +274,6 @@ impl Actions for JobActions {
     }
 
     fn node(&self, using: &str) -> Result<PathBuf, String> {
-        self.settings.nodes.find(using)
+        self.settings.nodes.find(using, &self.patience)
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
+use super::places::Patience;
 use crate::builtin::arch;
 use crate::host::environment::which;
 
@@ -34,7 +35,7 @@ impl Nodes {
 
     /// The program for `node20`, `node24` and their kin. A missing one is fetched by npm where
     /// there is npm.
-    pub fn find(&self, using: &str) -> Result<PathBuf, String> {
+    pub fn find(&self, using: &str, patience: &Patience) -> Result<PathBuf, String> {
         let major = major_of(using);
         // One at a time: a second job waits for what the first one fetches.
         let mut found = self.found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -47,7 +48,7 @@ impl Nodes {
         there.sort_by_key(|(m, _)| *m);
         let path = match there.into_iter().next() {
             Some((_, path)) => path,
-            None => self.fetch(major)?,
+            None => self.fetch(major, patience)?,
         };
         found.push((major, path.clone()));
         Ok(path)
@@ -79,7 +80,7 @@ impl Nodes {
         self.own.join(major.to_string()).join("node_modules").join(package).join("bin/node")
     }
 
-    fn fetch(&self, major: u32) -> Result<PathBuf, String> {
+    fn fetch(&self, major: u32, patience: &Patience) -> Result<PathBuf, String> {
         let package = format!("node-linux-{}@{major}", arch());
         let target = self.own.join(major.to_string());
         let command = format!("npm install --prefix {} {package}", target.display());
@@ -91,15 +92,14 @@ impl Nodes {
         let path = std::env::var("PATH").unwrap_or_default();
         let Some(npm) = which("npm", &path) else { return Err(missing("")) };
         std::fs::create_dir_all(&target).map_err(|e| missing(&format!(" ({e})")))?;
-        let output = Command::new(npm)
+        let mut command = Command::new(npm);
+        command
             .args(["install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error"])
             .arg("--prefix")
             .arg(&target)
             .arg(&package)
-            .current_dir(&target)
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|e| missing(&format!(" ({e})")))?;
+            .current_dir(&target);
+        let output = patience.output(&mut command).map_err(|e| missing(&format!(" ({e})")))?;
         let program = self.program(major);
         match output.status.success() && program.exists() {
             true => Ok(program),

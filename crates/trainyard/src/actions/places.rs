@@ -4,7 +4,11 @@
 //! `trainyard.toml`), the forge.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
 
 use super::reference::{Reference, is_commit};
 use crate::error::{Error, Result};
@@ -79,20 +83,79 @@ pub fn is_remote(address: &str) -> bool {
     address.contains("://") || (address.contains('@') && address.contains(':'))
 }
 
+/// How long a program may take that talks to others, and who may end it before.
+#[derive(Debug, Clone, Default)]
+pub struct Patience {
+    /// Set when what waits for it is to stop.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// The time that a fetch may take.
+const LONGEST: Duration = Duration::from_secs(10 * 60);
+/// How often it is looked whether to stop.
+const GLANCE: Duration = Duration::from_millis(50);
+
+impl Patience {
+    /// Runs a program to its end, unless its time is over or it is to stop.
+    pub fn output(&self, command: &mut Command) -> std::io::Result<Output> {
+        use std::os::unix::process::CommandExt;
+        // A group of its own, so that its helpers end with it.
+        let child = command
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let pid = rustix::process::Pid::from_child(&child);
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let _ = sender.send(child.wait_with_output());
+        });
+        let end = Instant::now() + LONGEST;
+        loop {
+            match receiver.recv_timeout(GLANCE) {
+                Ok(output) => return output,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(std::io::Error::other("its end was not seen"));
+                }
+            }
+            let stopped = self.stop.load(Ordering::Relaxed);
+            if stopped || Instant::now() >= end {
+                let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
+                let why = if stopped { "it was stopped" } else { "it took too long" };
+                return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, why));
+            }
+        }
+    }
+}
+
 /// A git that asks nobody anything.
 pub fn git(folder: Option<&Path>, args: &[&str]) -> Result<Vec<u8>> {
+    git_with(folder, args, &[], &Patience::default())
+}
+
+/// The same with more variables, ended when there is no patience left.
+pub fn git_with(
+    folder: Option<&Path>,
+    args: &[&str],
+    env: &[(String, String)],
+    patience: &Patience,
+) -> Result<Vec<u8>> {
     let mut command = Command::new("git");
     if let Some(folder) = folder {
         command.arg("--git-dir").arg(folder);
     }
-    let output = command
+    command
         .args(["-c", "safe.directory=*"])
+        .args(["-c", "http.lowSpeedLimit=1", "-c", "http.lowSpeedTime=30"])
         .args(args)
         .env("GIT_TERMINAL_PROMPT", "0")
-        .env("GIT_SSH_COMMAND", "ssh -oBatchMode=yes")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|e| Error::new(format!("git cannot be started: {e}")))?;
+        .env("GIT_SSH_COMMAND", "ssh -oBatchMode=yes -oConnectTimeout=30")
+        .envs(env.iter().map(|(k, v)| (k, v)));
+    let output = patience
+        .output(&mut command)
+        .map_err(|e| Error::new(format!("git {}: {e}", args.first().unwrap_or(&""))))?;
     if output.status.success() {
         return Ok(output.stdout);
     }
@@ -103,7 +166,7 @@ pub fn git(folder: Option<&Path>, args: &[&str]) -> Result<Vec<u8>> {
 
 /// The commit of a ref in a repository; none if it has no such ref. A tag before a branch, as git
 /// itself looks.
-pub fn commit(address: &str, wanted: &Reference) -> Result<Option<String>> {
+pub fn commit(address: &str, wanted: &Reference, patience: &Patience) -> Result<Option<String>> {
     let name = &wanted.reference;
     if is_remote(address) {
         if wanted.is_commit() {
@@ -111,7 +174,8 @@ pub fn commit(address: &str, wanted: &Reference) -> Result<Option<String>> {
         }
         let (tag, branch) = (format!("refs/tags/{name}"), format!("refs/heads/{name}"));
         let peeled = format!("{tag}^{{}}");
-        let out = git(None, &["ls-remote", "--", address, &tag, &peeled, &branch])?;
+        let asked = ["ls-remote", "--", address, &tag, &peeled, &branch];
+        let out = git_with(None, &asked, &[], patience)?;
         let text = String::from_utf8_lossy(&out);
         let sha = |wanted: &str| {
             let mut lines = text.lines().filter_map(|l| l.split_once('\t'));

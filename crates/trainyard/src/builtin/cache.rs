@@ -125,11 +125,24 @@ fn find(facts: &JobFacts, wanted: &Wanted) -> Result<Option<String>> {
         println!("Cache found and can be restored from key: {}", entry.key);
         return Ok(Some(entry.key));
     }
-    let reader = store.reader(entry.blob).map_err(|e| said(&e))?;
     println!("Cache Size: ~{} MB ({} B)", entry.size / 1024 / 1024, entry.size);
     let roots = wanted.globs()?.search_paths();
-    let count = archive::unpack(reader, &wanted.workspace, &roots)
-        .map_err(|e| Error::new(format!("the cache cannot be laid: {e}")))?;
+    let laid = store
+        .reader(entry.blob)
+        .map_err(std::io::Error::other)
+        .and_then(|reader| archive::unpack(reader, &wanted.workspace, &roots));
+    let count = match laid {
+        Ok(count) => count,
+        Err(error) => {
+            // As in the action: what cannot be restored is no failure of the step. If the bytes
+            // are damaged, the next save makes them anew.
+            warn(&format!("Failed to restore: {error}"));
+            if error.to_string().contains("damaged") {
+                store.forget_caches(entry.blob).map_err(|e| said(&e))?;
+            }
+            return Ok(None);
+        }
+    };
     println!("Cache restored from key: {} ({count} files and folders)", entry.key);
     Ok(Some(entry.key))
 }

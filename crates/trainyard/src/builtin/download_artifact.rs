@@ -77,7 +77,11 @@ pub fn run(facts: &JobFacts) -> Result<()> {
     let together = !name.is_empty() || flag("merge-multiple")? || chosen.len() == 1;
     let plain = flag("skip-decompress")?;
     for artifact in &chosen {
-        let target = if together { path.clone() } else { path.join(&artifact.name) };
+        let target = if together {
+            path.clone()
+        } else {
+            path.join(artifact.name.replace(['/', '\\'], "-"))
+        };
         unpack(&store, artifact, &target, plain)?;
     }
     println!("Total of {} artifact(s) downloaded", chosen.len());

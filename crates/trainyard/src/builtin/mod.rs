@@ -201,6 +201,19 @@ fn warn(message: &str) {
     println!("::warning::{}", escape(message));
 }
 
+/// A folder with links to some programs, to stand in front of the PATH: the folder that they are in
+/// may hold others, which must not.
+fn links(place: &std::path::Path, folder: &std::path::Path, names: &[&str]) -> Result<String> {
+    std::fs::create_dir_all(place).map_err(|e| Error::io("create", place, &e))?;
+    for name in names.iter().filter(|n| folder.join(n).exists()) {
+        let link = place.join(name);
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(folder.join(name), &link)
+            .map_err(|e| Error::io("link", &link, &e))?;
+    }
+    Ok(place.to_string_lossy().into_owned())
+}
+
 /// A variable that the runner always sets.
 fn variable(name: &str) -> Result<String> {
     std::env::var(name).map_err(|_| Error::new(format!("the variable {name} is not set")))

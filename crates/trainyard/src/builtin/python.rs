@@ -33,6 +33,55 @@ pub fn parse_version(text: &str) -> Option<((u32, u32, u32), bool)> {
     Some(((numbers[0], numbers[1], numbers[2]), prerelease))
 }
 
+/// Whether a version meets a range, of Python's or of npm's words: `3.11`, `3.x`, `>=3.9 <3.12`, `>=3.9,<3.12`,
+/// `~3.10`, `^3.9`, `3.9 - 3.11`, `3.9 || 3.11`.
+pub fn satisfies(version: (u32, u32, u32), wanted: &str) -> bool {
+    let wanted = wanted.trim().trim_end_matches("-dev");
+    wanted.split("||").any(|alternative| {
+        if let Some((from, to)) = alternative.split_once(" - ") {
+            return one(version, &format!(">={}", from.trim()))
+                && one(version, &format!("<={}", to.trim()));
+        }
+        let text = alternative.replace(',', " ");
+        let mut parts: Vec<String> = Vec::new();
+        for word in text.split_whitespace() {
+            // `>= 3.9` is one condition.
+            match parts.last_mut() {
+                Some(last) if last.chars().all(|c| "<>=~^!".contains(c)) => last.push_str(word),
+                _ => parts.push(word.to_owned()),
+            }
+        }
+        parts.iter().all(|p| one(version, p))
+    })
+}
+
+fn one(own: (u32, u32, u32), condition: &str) -> bool {
+    let at = condition.find(|c: char| !"<>=~^!".contains(c)).unwrap_or(condition.len());
+    let (operator, bound) = condition.split_at(at);
+    let parts: Vec<&str> =
+        bound.split('.').take_while(|p| !matches!(*p, "x" | "X" | "*" | "")).collect();
+    if parts.is_empty() {
+        return true;
+    }
+    let Some((bound, _)) = parse_version(&parts.join(".")) else { return false };
+    let own = [own.0, own.1, own.2];
+    let wanted = [bound.0, bound.1, bound.2];
+    let prefix = |n: usize| own[..n.min(3)] == wanted[..n.min(3)];
+    match operator {
+        "" | "=" | "==" => prefix(parts.len()),
+        "!=" => !prefix(parts.len()),
+        ">=" => own >= wanted,
+        // `> 3.9` means past every 3.9.
+        ">" => own > wanted && !prefix(parts.len()),
+        "<" => own < wanted,
+        "<=" => own <= wanted || prefix(parts.len()),
+        "~" => own >= wanted && prefix(parts.len().clamp(1, 2)),
+        "~=" => own >= wanted && prefix(parts.len().saturating_sub(1).max(1)),
+        "^" => own >= wanted && own[0] == wanted[0],
+        _ => false,
+    }
+}
+
 /// All interpreters that can be found: the tool cache, pyenv, uv, and the PATH. The newest first,
 /// one a version.
 pub fn interpreters() -> Vec<Interpreter> {

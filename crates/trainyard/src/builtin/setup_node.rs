@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::python::arch;
-use super::{JobFacts, append, flag, input, variable};
+use super::python::{arch, parse_version, satisfies};
+use super::{JobFacts, append, flag, input, links, variable};
 use crate::error::{Error, Result};
 use crate::host::environment::which;
 
@@ -46,7 +46,10 @@ pub fn run(_: &JobFacts) -> Result<()> {
         .ok_or_else(|| Error::new(format!("{} does not answer", program.display())))?;
     println!("Successfully set up Node {version} from {}", program.display());
     let prefix = temp.join("_npm");
-    let mut paths: Vec<String> = folder.iter().map(|f| f.to_string_lossy().into_owned()).collect();
+    let mut paths = Vec::new();
+    if let Some(folder) = &folder {
+        paths.push(links(&temp.join("_node_bin"), folder, &["node", "npm", "npx", "corepack"])?);
+    }
     paths.push(prefix.join("bin").to_string_lossy().into_owned());
     append("GITHUB_PATH", &paths)?;
     let mut env = vec![format!("NPM_CONFIG_PREFIX={}", prefix.display())];
@@ -125,32 +128,19 @@ fn version(node: &Path) -> Option<String> {
 fn range(wanted: &str) -> String {
     let text = wanted.trim().trim_start_matches('v');
     match text.to_ascii_lowercase().as_str() {
-        // The newest long-term line and the newest at all are npm's to know.
-        "lts/*" | "lts" => "lts".to_owned(),
+        "lts/*" | "lts" | "lts/krypton" => "24".to_owned(),
+        // The newest of all is npm's to know.
         "node" | "latest" | "current" | "*" => "latest".to_owned(),
         "lts/iron" => "20".to_owned(),
         "lts/jod" => "22".to_owned(),
-        "lts/krypton" => "24".to_owned(),
         _ => text.to_owned(),
     }
 }
 
-/// Whether a version is one that was asked for: `20`, `20.x`, `20.1`, `20.1.2`, `>=18`.
+/// Whether a version is one that was asked for: `20`, `20.x`, `>=18 <21`, `18 || 20`, `~20.1`.
 fn fits(version: &str, range: &str) -> bool {
-    let numbers =
-        |text: &str| -> Vec<u64> { text.split('.').map_while(|p| p.parse().ok()).collect() };
-    let own = numbers(version);
-    let range = range.trim_end_matches(".x").trim_end_matches(".x");
-    if let Some(least) = range.strip_prefix(">=") {
-        return !least.contains(' ') && own >= numbers(least.trim());
-    }
-    if let Some(base) = range.strip_prefix('^') {
-        let base = numbers(base);
-        return own >= base && own.first() == base.first();
-    }
-    let wanted = numbers(range);
-    let plain = range.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    plain && !wanted.is_empty() && own.starts_with(&wanted)
+    // The newest of all is not known from what is here.
+    range != "latest" && parse_version(version).is_some_and(|(v, _)| satisfies(v, range))
 }
 
 /// The folder of the program.
@@ -187,7 +177,6 @@ fn fetch(range: &str, tools: &Path) -> Result<PathBuf> {
     let temp = PathBuf::from(variable("RUNNER_TEMP")?).join("_node");
     std::fs::create_dir_all(&temp).map_err(|e| Error::io("create", &temp, &e))?;
     let name = format!("node-linux-{}", arch());
-    let range = if range == "lts" { "24" } else { range };
     let package = format!("{name}@{range}");
     println!("Bringing {package} from npm");
     let missing = || {
@@ -239,7 +228,9 @@ mod tests {
             ("20.20.2", "^20.1.0", true),
             ("20.20.2", "22", false),
             ("20.20.2", "latest", false),
-            ("20.20.2", "18 || 20", false),
+            ("20.20.2", "18 || 20", true),
+            ("20.20.2", ">= 18 <21", true),
+            ("24.1.0", "lts/*", true),
         ] {
             assert_eq!(fits(version, &range(wanted)), holds, "{version} {wanted}");
         }

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::python::{Interpreter, arch, interpreters, make_environment, parse_version};
+use super::python::{Interpreter, arch, interpreters, make_environment, satisfies};
 use super::{JobFacts, append, input, variable};
 use crate::error::{Error, Result};
 
@@ -127,7 +127,7 @@ fn choose<'a>(all: &'a [Interpreter], wanted: &str, prereleases: bool) -> Result
             "{wanted} is not CPython, and only CPython is set up here"
         )));
     }
-    let found = all.iter().find(|i| satisfies(i, wanted) && (prereleases || !i.prerelease));
+    let found = all.iter().find(|i| satisfies(i.version, wanted) && (prereleases || !i.prerelease));
     // Without a release a prerelease will do only when it was asked for by name.
     let found = found.or_else(|| all.iter().find(|i| i.text == wanted));
     found.ok_or_else(|| {
@@ -140,55 +140,6 @@ fn choose<'a>(all: &'a [Interpreter], wanted: &str, prereleases: bool) -> Result
         Error::new(format!("The version '{wanted}' with architecture '{}' was not found.", arch()))
             .hint(hint)
     })
-}
-
-/// Whether an interpreter meets a version or range: `3.11`, `3.x`, `>=3.9 <3.12`, `>=3.9,<3.12`,
-/// `~3.10`, `^3.9`, `3.9 - 3.11`, `3.9 || 3.11`.
-fn satisfies(interpreter: &Interpreter, wanted: &str) -> bool {
-    let wanted = wanted.trim().trim_end_matches("-dev");
-    wanted.split("||").any(|alternative| {
-        if let Some((from, to)) = alternative.split_once(" - ") {
-            return one(interpreter, &format!(">={}", from.trim()))
-                && one(interpreter, &format!("<={}", to.trim()));
-        }
-        let text = alternative.replace(',', " ");
-        let mut parts: Vec<String> = Vec::new();
-        for word in text.split_whitespace() {
-            // `>= 3.9` is one condition.
-            match parts.last_mut() {
-                Some(last) if last.chars().all(|c| "<>=~^!".contains(c)) => last.push_str(word),
-                _ => parts.push(word.to_owned()),
-            }
-        }
-        parts.iter().all(|p| one(interpreter, p))
-    })
-}
-
-fn one(interpreter: &Interpreter, condition: &str) -> bool {
-    let at = condition.find(|c: char| !"<>=~^!".contains(c)).unwrap_or(condition.len());
-    let (operator, version) = condition.split_at(at);
-    let parts: Vec<&str> =
-        version.split('.').take_while(|p| !matches!(*p, "x" | "X" | "*" | "")).collect();
-    if parts.is_empty() {
-        return true;
-    }
-    let Some((bound, _)) = parse_version(&parts.join(".")) else { return false };
-    let own = [interpreter.version.0, interpreter.version.1, interpreter.version.2];
-    let wanted = [bound.0, bound.1, bound.2];
-    let prefix = |n: usize| own[..n.min(3)] == wanted[..n.min(3)];
-    match operator {
-        "" | "=" | "==" => prefix(parts.len()),
-        "!=" => !prefix(parts.len()),
-        ">=" => own >= wanted,
-        // `> 3.9` means past every 3.9.
-        ">" => own > wanted && !prefix(parts.len()),
-        "<" => own < wanted,
-        "<=" => own <= wanted || prefix(parts.len()),
-        "~" => own >= wanted && prefix(parts.len().clamp(1, 2)),
-        "~=" => own >= wanted && prefix(parts.len().saturating_sub(1).max(1)),
-        "^" => own >= wanted && own[0] == wanted[0],
-        _ => false,
-    }
 }
 
 /// Within the job's temporary folder, and so gone with it.
@@ -250,17 +201,11 @@ fn after_set_up(folder: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::python::parse_version;
     use super::*;
 
     fn check(version: &str, wanted: &str) -> bool {
-        let (numbers, prerelease) = parse_version(version).unwrap();
-        let interpreter = Interpreter {
-            path: "python".into(),
-            version: numbers,
-            prerelease,
-            text: version.into(),
-        };
-        satisfies(&interpreter, wanted)
+        satisfies(parse_version(version).unwrap().0, wanted)
     }
 
     #[test]

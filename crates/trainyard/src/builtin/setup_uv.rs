@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::python::arch;
-use super::{JobFacts, append, flag, input, variable};
+use super::{JobFacts, append, flag, input, links, variable};
 use crate::error::{Error, Result};
 use crate::host::environment::which;
 
@@ -50,7 +50,8 @@ pub fn run(_: &JobFacts) -> Result<()> {
         version(&uv).ok_or_else(|| Error::new(format!("{} does not answer", uv.display())))?;
     println!("Successfully set up uv {version} from {}", folder.display());
     let mut env = Vec::new();
-    let mut path = vec![folder.to_string_lossy().into_owned()];
+    let temp = PathBuf::from(variable("RUNNER_TEMP")?);
+    let mut path = vec![links(&temp.join("_uv_bin"), &folder, &["uv", "uvx"])?];
     for (name, variable) in [("tool-dir", "UV_TOOL_DIR"), ("tool-bin-dir", "UV_TOOL_BIN_DIR")] {
         if !input(name).is_empty() {
             env.push(format!("{variable}={}", input(name)));

@@ -62,7 +62,10 @@ pub fn run(command: &ArtifactsCommand) -> Result<Exit> {
     let store = open_store(&data)?;
     match command {
         ArtifactsCommand::List { run, json } => {
-            let rows = store.artifacts(*run).map_err(failed)?;
+            let rows = match run {
+                Some(run) => of_run(&store, *run)?,
+                None => store.artifacts(None).map_err(failed)?,
+            };
             match json {
                 true => outln!(
                     "{:#}",
@@ -76,7 +79,7 @@ pub fn run(command: &ArtifactsCommand) -> Result<Exit> {
         }
         ArtifactsCommand::Download { run, name, to } => {
             let run = super::view::find(&Journal::open(&data)?, *run)?.id;
-            let all = store.artifacts(Some(run)).map_err(failed)?;
+            let all = of_run(&store, run)?;
             let there: Vec<String> = all.iter().map(|a| a.name.clone()).collect();
             let chosen: Vec<Artifact> =
                 all.into_iter().filter(|a| name.as_ref().is_none_or(|n| a.name == *n)).collect();
@@ -89,7 +92,8 @@ pub fn run(command: &ArtifactsCommand) -> Result<Exit> {
             }
             for artifact in &chosen {
                 // One that was asked for by name goes right there, as in the action.
-                let target = if name.is_some() { to.clone() } else { to.join(&artifact.name) };
+                let folder = artifact.name.replace(['/', '\\'], "-");
+                let target = if name.is_some() { to.clone() } else { to.join(folder) };
                 unpack(&store, artifact, &target, false)?;
                 outln!("{} in {}", artifact.name, target.display());
             }
@@ -114,6 +118,13 @@ pub fn run(command: &ArtifactsCommand) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
+/// What a run kept: its artifacts, and the assets of releases that it made, which stand apart.
+fn of_run(store: &Store, run: i64) -> Result<Vec<Artifact>> {
+    let mut rows = store.artifacts(Some(run)).map_err(failed)?;
+    rows.extend(store.artifacts(Some(-run)).map_err(failed)?);
+    Ok(rows)
+}
+
 /// The names and sizes of the files in an artifact.
 fn files(store: &Store, artifact: &Artifact) -> Result<Vec<serde_json::Value>> {
     let reader = store.reader(artifact.blob).map_err(failed)?;
@@ -131,7 +142,7 @@ fn line(artifact: &Artifact) {
     outln!(
         "{:>5}  run {:<5}  {:>9}  {:<12}  {}",
         artifact.id,
-        artifact.run,
+        artifact.run.abs(),
         bytes(u64::try_from(artifact.size).unwrap_or(0)),
         ago(artifact.created),
         artifact.name
@@ -140,7 +151,7 @@ fn line(artifact: &Artifact) {
 
 fn value(artifact: &Artifact) -> serde_json::Value {
     serde_json::json!({
-        "id": artifact.id, "name": artifact.name, "run": artifact.run,
+        "id": artifact.id, "name": artifact.name, "run": artifact.run.abs(),
         "repository": artifact.repository, "size": artifact.size, "type": artifact.mime,
         "digest": format!("sha256:{}", artifact.sha256), "created": artifact.created,
         "expires": artifact.expires,

@@ -95,7 +95,8 @@ pub fn run(command: &CacheCommand) -> Result<Exit> {
             for entry in all()?.iter().filter(|e| now - e.used >= span) {
                 count += usize::from(store.delete_cache(entry.id).map_err(|e| failed(&e))?);
             }
-            outln!("deleted {count} cache entries");
+            let expired = store.expire_artifacts().map_err(|e| failed(&e))?;
+            outln!("deleted {count} cache entries and {expired} artifacts whose time was over");
             collect(&store)?;
         }
     }

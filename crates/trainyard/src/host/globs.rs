@@ -83,13 +83,20 @@ impl Globs {
         let mut found = Vec::new();
         for root in self.search_paths() {
             if root.symlink_metadata().is_ok() {
-                self.walk(&root, 0, &mut found)?;
+                self.walk(&root, &mut Vec::new(), &mut found)?;
             }
         }
         Ok(found)
     }
 
-    fn walk(&self, path: &Path, depth: usize, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    /// `above` are the folders on the way, as they really are: a link to one of them is a circle.
+    fn walk(
+        &self,
+        path: &Path,
+        above: &mut Vec<PathBuf>,
+        found: &mut Vec<PathBuf>,
+    ) -> std::io::Result<()> {
+        let depth = above.len();
         let hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
         if depth > MAX_DEPTH || (self.options.no_hidden && hidden) {
             return Ok(());
@@ -103,6 +110,15 @@ impl Globs {
             },
             false => own,
         };
+        if meta.is_dir() && self.options.follow {
+            let real = std::fs::canonicalize(path)?;
+            if above.contains(&real) {
+                return Ok(());
+            }
+            above.push(real);
+        } else if meta.is_dir() {
+            above.push(path.to_owned());
+        }
         if self.matches(path) {
             found.push(path.to_owned());
         }
@@ -111,12 +127,13 @@ impl Globs {
                 std::fs::read_dir(path)?.flatten().map(|e| e.path()).collect();
             children.sort();
             for child in children {
-                match self.walk(&child, depth + 1, found) {
+                match self.walk(&child, above, found) {
                     // Gone meanwhile.
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                     other => other?,
                 }
             }
+            above.pop();
         }
         Ok(())
     }
@@ -172,6 +189,7 @@ mod tests {
             std::fs::write(path, "").unwrap();
         }
         let _ = std::os::unix::fs::symlink("z", root.join("link"));
+        let _ = std::os::unix::fs::symlink("..", root.join("d/e/up"));
         let globs = Globs::new(patterns, root, &root.join("d"), options).unwrap();
         let found: Vec<String> = globs
             .find()

@@ -27,17 +27,22 @@ use super::workspace::Workspace;
 const INTERRUPT_GRACE: Duration = Duration::from_millis(7_500);
 /// Time between SIGTERM and the end of the tree.
 const TERMINATE_GRACE: Duration = Duration::from_millis(2_500);
+/// Remarks of the services about one job, and characters of one.
+const MAX_REMARKS: usize = 1_000;
+const MAX_REMARK: usize = 64 * 1024;
 /// Time for the output to close after a process ended.
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// What a job is told from outside.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Order {
     /// Stop; forced, at once.
     Stop {
         /// Whether nothing is asked any more.
         force: bool,
     },
+    /// Pass on what the services want people to see, masked: its kind, and what it says.
+    Remark(&'static str, String),
 }
 
 /// What happens in a job, for those who watch.
@@ -51,6 +56,8 @@ pub enum Happening {
     Annotated(usize, Annotation),
     /// A summary.
     Summary(usize, String),
+    /// Something that the services want people to see, masked.
+    Remarked(&'static str, String),
 }
 
 /// How a job ended.
@@ -88,6 +95,8 @@ pub struct Surroundings<'a> {
     pub base_env: Vec<(String, String)>,
     /// Those that only actions get: where the services are.
     pub action_env: Vec<(String, String)>,
+    /// Settings of git, put behind those that a step may have in its environment.
+    pub git_config: Vec<(String, String)>,
     /// Where its log goes.
     pub log_path: &'a Path,
     /// Its time limit.
@@ -249,6 +258,7 @@ pub fn run(mut machine: JobMachine, mut around: Surroundings<'_>) -> JobEnd {
         job_limit_told: false,
         tracking: get(&around.base_env, "RUNNER_TRACKING_ID").unwrap_or_default().to_owned(),
         orders_open: true,
+        remarks: 0,
         buffer: vec![0; 256 * 1024],
     };
     runner.todo.extend(machine.step(Input::Start));
@@ -299,6 +309,7 @@ struct Runner {
     job_limit_told: bool,
     tracking: String,
     orders_open: bool,
+    remarks: usize,
     buffer: Vec<u8>,
 }
 
@@ -372,7 +383,7 @@ impl Runner {
         around: &mut Surroundings<'_>,
     ) -> Result<(), String> {
         let workspace = around.workspace;
-        for name in ["set_env", "set_output", "add_path", "save_state", "step_summary"] {
+        for name in COMMAND_FILES {
             let path = workspace.command_files.join(format!("{name}_{}", id.0));
             File::create(&path).map_err(|e| format!("cannot create {}: {e}", path.display()))?;
         }
@@ -380,6 +391,7 @@ impl Runner {
         for (key, value) in &process.env {
             set(&mut env, key, value);
         }
+        add_git_config(&mut env, &around.git_config);
         let base = get(&env, "PATH").unwrap_or_default().to_owned();
         let path =
             process.path.iter().map(String::as_str).chain([base.as_str()]).collect::<Vec<_>>();
@@ -515,6 +527,13 @@ impl Runner {
         let read = rustix::io::read(&around.wake, &mut byte);
         loop {
             match around.orders.try_recv() {
+                Ok(Order::Remark(kind, text)) => {
+                    self.remarks += 1;
+                    if self.remarks <= MAX_REMARKS {
+                        let short: String = text.chars().take(MAX_REMARK).collect();
+                        (around.watch)(Happening::Remarked(kind, machine.masker().mask(&short)));
+                    }
+                }
                 Ok(Order::Stop { force }) => {
                     self.todo.extend(machine.step(Input::Cancel { force }));
                 }
@@ -640,6 +659,19 @@ impl Runner {
     }
 }
 
+/// `GIT_CONFIG_COUNT` and its pairs, those that are there first.
+fn add_git_config(env: &mut Vec<(String, String)>, settings: &[(String, String)]) {
+    if settings.is_empty() {
+        return;
+    }
+    let there: usize = get(env, "GIT_CONFIG_COUNT").and_then(|n| n.parse().ok()).unwrap_or(0);
+    for (at, (key, value)) in settings.iter().enumerate() {
+        set(env, &format!("GIT_CONFIG_KEY_{}", there + at), key);
+        set(env, &format!("GIT_CONFIG_VALUE_{}", there + at), value);
+    }
+    set(env, "GIT_CONFIG_COUNT", &(there + settings.len()).to_string());
+}
+
 /// What an action sees beyond a run step: its inputs, and the services.
 fn action_env(
     env: &mut Vec<(String, String)>,
@@ -659,6 +691,17 @@ fn script_name(id: ProcessId) -> String {
     format!("step-{}", id.0)
 }
 
+/// The files of commands that each process finds empty.
+const COMMAND_FILES: &[&str] = &[
+    "set_env",
+    "set_output",
+    "add_path",
+    "save_state",
+    "step_summary",
+    "artifacts",
+    "artifacts_list",
+];
+
 /// Bytes of one file that are read; a larger one is cut, and so is refused by what reads it.
 const MAX_COMMAND_FILE: u64 = 64 * 1024 * 1024;
 
@@ -674,6 +717,10 @@ fn read_files(folder: &Path, id: ProcessId) -> FileCommands {
         let _ = std::fs::remove_file(&path);
         bytes
     };
+    // Declared build subjects mean something only to GitHub's own attestations.
+    for name in ["artifacts", "artifacts_list"] {
+        let _ = std::fs::remove_file(folder.join(format!("{name}_{}", id.0)));
+    }
     FileCommands {
         env: read("set_env"),
         output: read("set_output"),

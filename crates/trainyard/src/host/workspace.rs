@@ -57,6 +57,11 @@ impl Workspace {
         Ok(workspace)
     }
 
+    /// Removes what is left of a job that could not be started.
+    pub fn discard(root: &Path) {
+        let _ = std::fs::remove_dir_all(root);
+    }
+
     /// Removes them. Steps may have taken away rights on folders; those are given back first.
     pub fn remove(&self) {
         // In memory or within the root; either way it is this job's alone.

@@ -9,7 +9,7 @@ use trainyard_workflow::lower::{Loaded, Loader, Origin, WorkflowFile};
 use trainyard_workflow::{MAX_FILE_SIZE, read_workflow};
 
 use crate::actions::cache::Cache;
-use crate::actions::places::Places;
+use crate::actions::places::{Patience, Places};
 use crate::actions::reference::Reference;
 use crate::error::{Error, Result};
 use crate::git::Repository;
@@ -135,7 +135,7 @@ impl<'a> TreeLoader<'a> {
         let Some(wanted) = Reference::parse(uses) else {
             return Loaded::Unreachable("the reference cannot be read".into());
         };
-        let (folder, sha) = match cache.find(places, &wanted) {
+        let (folder, sha) = match cache.find(places, &wanted, &Patience::default()) {
             Ok(found) => found,
             Err(error) => {
                 let hint = error.hint.map(|h| format!(" ({h})")).unwrap_or_default();

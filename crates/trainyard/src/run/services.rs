@@ -6,7 +6,6 @@
 //! this repository alone; the API, the caches and the artifacts have addresses of their own.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -52,7 +51,7 @@ pub fn start(
     let event_json: Json = serde_json::to_value(&event.payload).unwrap_or_default();
     let branch = event_json["repository"]["default_branch"].as_str().unwrap_or("main").to_owned();
     let config = Config {
-        store: Arc::new(open_store(data)?),
+        store: store_dir(data),
         uploads,
         key: data.join("oidc-key.pem"),
         repository: RepositoryFacts {
@@ -201,9 +200,10 @@ pub fn grant(
     services.grant(grant).map_err(|e| e.to_string())
 }
 
-/// The variables by which git finds the repository under test here, whichever way its address is
-/// written.
-pub fn git_env(access: &JobAccess, slug: &str) -> Vec<(String, String)> {
+/// The settings by which git finds the repository under test here, whichever way its address is
+/// written. The password goes to that repository alone: what begins with its name is sent on to
+/// the forge, and git would take the header along.
+pub fn git_config(access: &JobAccess, slug: &str) -> Vec<(String, String)> {
     let here = format!("{}/git/{slug}", access.base);
     let forms = [
         format!("https://github.com/{slug}"),
@@ -214,28 +214,63 @@ pub fn git_env(access: &JobAccess, slug: &str) -> Vec<(String, String)> {
         forms.into_iter().map(|form| (format!("url.{here}.insteadOf"), form)).collect();
     // Not in the address itself, which `git remote -v` shows.
     let password = STANDARD.encode(format!("x-access-token:{}", access.token));
-    let header = format!("AUTHORIZATION: basic {password}");
-    settings.push((format!("http.{}/.extraheader", access.base), header));
-    let mut env = vec![("GIT_CONFIG_COUNT".to_owned(), settings.len().to_string())];
-    for (i, (key, value)) in settings.into_iter().enumerate() {
-        env.push((format!("GIT_CONFIG_KEY_{i}"), key));
-        env.push((format!("GIT_CONFIG_VALUE_{i}"), value));
+    for place in [here.clone(), format!("{here}.git")] {
+        let header = format!("AUTHORIZATION: basic {password}");
+        settings.push((format!("http.{place}.extraheader"), header));
     }
-    env
+    settings
 }
 
 /// `no_proxy` with this machine in it, where a proxy is set.
 pub fn no_proxy(env: &[(String, String)]) -> Vec<(String, String)> {
-    let proxied = env.iter().any(|(k, _)| k.to_ascii_lowercase().ends_with("_proxy"));
-    if !proxied {
+    let of = |name: &'static str| {
+        env.iter()
+            .filter(move |(k, v)| k.eq_ignore_ascii_case(name) && !v.is_empty())
+            .map(|(_, v)| v.as_str())
+    };
+    if ["http_proxy", "https_proxy", "all_proxy"].iter().all(|name| of(name).next().is_none()) {
         return Vec::new();
     }
-    ["no_proxy", "NO_PROXY"]
-        .iter()
-        .map(|name| {
-            let old = env.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str()).unwrap_or("");
-            let comma = if old.is_empty() { "" } else { "," };
-            ((*name).to_owned(), format!("{old}{comma}localhost,127.0.0.1,.localhost"))
-        })
-        .collect()
+    // Programs read one or the other spelling: both get what either had.
+    let mut hosts: Vec<&str> = of("no_proxy").flat_map(|v| v.split(',')).map(str::trim).collect();
+    hosts.extend(["localhost", "127.0.0.1", ".localhost"]);
+    let mut seen = std::collections::BTreeSet::new();
+    hosts.retain(|h| !h.is_empty() && seen.insert(*h));
+    let value = hosts.join(",");
+    ["no_proxy", "NO_PROXY"].iter().map(|name| ((*name).to_owned(), value.clone())).collect()
+}
+
+/// Once a day: artifacts whose time is over go, and what no name reaches any more. Not while
+/// another run uses the store.
+pub fn tidy(data: &Path) {
+    const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
+    let mark = store_dir(data).join("tidied");
+    let fresh = mark.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
+    if !store_dir(data).join("store.db").exists() || fresh.is_some_and(|age| age < DAY) {
+        return;
+    }
+    // What goes wrong here is said by the commands that are asked for it.
+    if let Ok(store) = open_store(data) {
+        let _ = store.expire_artifacts();
+        if store.collect().is_ok_and(|c| c.ran) {
+            let _ = std::fs::write(&mark, "");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxies_are_told_of_this_machine() {
+        let env = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        };
+        assert_eq!(no_proxy(&env(&[("no_proxy", "a")])), []);
+        let both =
+            no_proxy(&env(&[("HTTPS_PROXY", "p"), ("no_proxy", "corp, b"), ("NO_PROXY", "b,c")]));
+        assert_eq!(both[0].1, "corp,b,c,localhost,127.0.0.1,.localhost");
+        assert_eq!(both[0].1, both[1].1);
+    }
 }

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::super::{JobFacts, input, variable};
 use super::git;
-use crate::actions::places::{self, is_remote};
+use crate::actions::places::{self, Patience, is_remote};
 use crate::actions::reference::{Reference, is_commit};
 use crate::error::{Error, Result};
 
@@ -119,20 +119,25 @@ fn fetch(target: &Path, address: &str, spec: &str) -> Result<()> {
     let token = input("token");
     // The job's own token opens nothing at the forge.
     let own = token.len() == 52 && token.starts_with("ghs_");
-    let header = (!token.is_empty() && !own && address.starts_with("https://")).then(|| {
+    // It is the forge's: a mirror elsewhere does not get it. Through the environment, as the
+    // arguments of a process are for all to see.
+    let server = variable("GITHUB_SERVER_URL")?;
+    let mut env: Vec<(String, String)> = Vec::new();
+    if !token.is_empty() && !own && address.starts_with(&format!("{server}/")) {
         let password = STANDARD.encode(format!("x-access-token:{token}"));
-        let host = address.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
-        format!("http.{host}/.extraheader=AUTHORIZATION: basic {password}")
-    });
-    let mut args: Vec<&str> = Vec::new();
-    if let Some(header) = &header {
-        args.extend(["-c", header]);
+        let there = std::env::var("GIT_CONFIG_COUNT").ok().and_then(|n| n.parse().ok());
+        let at: usize = there.unwrap_or(0);
+        env.push(("GIT_CONFIG_COUNT".into(), (at + 1).to_string()));
+        env.push((format!("GIT_CONFIG_KEY_{at}"), format!("http.{server}/.extraheader")));
+        env.push((format!("GIT_CONFIG_VALUE_{at}"), format!("AUTHORIZATION: basic {password}")));
     }
+    let mut args: Vec<&str> = Vec::new();
     args.extend(["-c", "protocol.file.allow=always", "fetch", "-q"]);
     args.extend(depth.as_deref());
     if input("fetch-tags") != "true" && depth.is_some() {
         args.push("--no-tags");
     }
     args.extend(["--", address, spec]);
-    places::git(Some(&places::git_folder(target)), &args).map(|_| ())
+    let folder = places::git_folder(target);
+    places::git_with(Some(&folder), &args, &env, &Patience::default()).map(|_| ())
 }

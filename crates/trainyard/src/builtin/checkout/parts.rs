@@ -8,6 +8,7 @@ use super::git;
 use super::other::file_url;
 use crate::actions::places;
 use crate::error::{Error, Result};
+use crate::host::copy::copy_file;
 
 /// Submodules within submodules.
 const MAX_DEPTH: usize = 16;
@@ -67,9 +68,23 @@ pub fn large_files(target: &Path, common_dir: &Path) -> Result<()> {
         return Err(Error::new("`lfs: true` needs git-lfs, which is not on this machine")
             .hint("on Debian: apt-get install git-lfs"));
     }
-    let storage = common_dir.join("lfs");
-    git(target, &["config", "lfs.storage", &storage.to_string_lossy()])?;
     git(target, &["lfs", "install", "--local", "--skip-smudge"])?;
+    // Copies: what a step does to them must not reach the user's.
+    let folder = target.to_string_lossy().into_owned();
+    let out = places::git(None, &["-C", &folder, "lfs", "ls-files", "--long"])?;
+    for line in String::from_utf8_lossy(&out).lines() {
+        let id = line.split(' ').next().unwrap_or_default();
+        if id.len() < 4 || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
+            continue;
+        }
+        let place = Path::new("lfs/objects").join(&id[..2]).join(&id[2..4]).join(id);
+        let (from, to) = (common_dir.join(&place), target.join(".git").join(&place));
+        if from.exists() {
+            let parent = to.parent().unwrap_or(target);
+            std::fs::create_dir_all(parent).map_err(|e| Error::io("create", parent, &e))?;
+            copy_file(&from, &to, 0o644).map_err(|e| Error::io("copy", &from, &e))?;
+        }
+    }
     git(target, &["lfs", "checkout"])
 }
 

@@ -8,7 +8,6 @@ use trainyard_plan::{Group, Reason};
 
 use super::{Driver, Message};
 use crate::error::{Error, Result};
-use crate::host::job::Order;
 use crate::run::fitness;
 use crate::run::groups::{self, Ticket};
 
@@ -60,10 +59,7 @@ impl Driver<'_, '_> {
             }
             Effect::Stop { node, strength, .. } => {
                 if let Some(live) = self.runs[index].jobs.get(&node) {
-                    // A job that has just ended takes no orders any more.
-                    let force = strength == Strength::Force;
-                    let _ = live.orders.send(Order::Stop { force });
-                    let _ = rustix::io::write(&live.wake, b"!");
+                    live.stop(strength == Strength::Force);
                 }
             }
             // A job's thread is this process: it reports its end or ends with it.

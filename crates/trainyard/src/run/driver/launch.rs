@@ -13,6 +13,7 @@ use trainyard_workflow::lower::WorkflowFile;
 
 use super::{Driver, LiveJob, Message, World, now};
 use crate::actions::load::{JobActions, SelfRepository};
+use crate::actions::places::Patience;
 use crate::builtin::{self, JobFacts};
 use crate::error::Result;
 use crate::host::environment;
@@ -48,6 +49,12 @@ impl Driver<'_, '_> {
                 self.ui.show(&Show::JobBegan { run, job: &name });
             }
             Err(why) => {
+                let run = &self.runs[index].row;
+                if let Some(services) = &self.services {
+                    services.revoke(run.id, i64::from(node.0));
+                }
+                let folder = job_dir(&self.world.data, run.id, node.0);
+                Workspace::discard(&folder);
                 let finish = Command::Finish {
                     node,
                     epoch,
@@ -102,10 +109,10 @@ impl Driver<'_, '_> {
         };
         let job_facts = serde_json::to_string(&job_facts).unwrap_or_default();
         let mut base_env = self.base_env(&tracking, &workspace, &job_facts);
-        let mut action_env = Vec::new();
+        let (mut action_env, mut git_config) = (Vec::new(), Vec::new());
         if let Some(access) = access {
             let mut more = services::no_proxy(&base_env);
-            more.extend(services::git_env(&access, &world.event.repository));
+            git_config = services::git_config(&access, &world.event.repository);
             more.extend(access.step_env);
             for (name, value) in more {
                 environment::set(&mut base_env, &name, &value);
@@ -115,11 +122,12 @@ impl Driver<'_, '_> {
         let (orders, order_receiver) = channel();
         let (read, wake) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(|e| format!("no pipe: {e}"))?;
+        let patience = Patience::default();
         let own = match &self.file_of(index, node).origin {
             Some(origin) => SelfRepository::Folder(origin.folder.clone().into()),
             None => SelfRepository::UnderTest(world.tree.clone()),
         };
-        let actions = JobActions::new(Arc::clone(&self.actions), own);
+        let actions = JobActions::new(Arc::clone(&self.actions), own, patience.clone());
         let sender = self.sender.clone();
         let limit = Duration::from_millis(u64::try_from(limit).unwrap_or(0));
         let thread = {
@@ -140,6 +148,7 @@ impl Driver<'_, '_> {
                         wake: read,
                         actions: Box::new(actions),
                         action_env,
+                        git_config,
                         watch: &mut watch,
                     },
                 );
@@ -153,6 +162,7 @@ impl Driver<'_, '_> {
         Ok(LiveJob {
             epoch,
             name,
+            patience,
             orders,
             wake,
             log,

@@ -25,6 +25,7 @@ use trainyard_workflow::semantics::WorkflowSemantics;
 use crate::actions::cache::Cache;
 use crate::actions::load::ActionSettings;
 use crate::actions::node::Nodes;
+use crate::actions::places::Patience;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::git::Repository;
@@ -89,6 +90,8 @@ enum Message {
 struct LiveJob {
     epoch: u32,
     name: String,
+    /// What it fetches is ended with it.
+    patience: Patience,
     orders: Sender<Order>,
     wake: OwnedFd,
     log: PathBuf,
@@ -96,6 +99,19 @@ struct LiveJob {
     steps: BTreeMap<usize, (String, Instant)>,
     failed: Vec<(String, Vec<(u64, u64)>)>,
     thread: std::thread::JoinHandle<()>,
+}
+
+impl LiveJob {
+    /// Tells it to stop. One that has just ended takes no orders any more.
+    fn stop(&self, force: bool) {
+        self.patience.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.order(Order::Stop { force });
+    }
+
+    fn order(&self, order: Order) {
+        let _ = self.orders.send(order);
+        let _ = rustix::io::write(&self.wake, b"!");
+    }
 }
 
 struct Run {
@@ -156,6 +172,8 @@ pub fn drive(
         driver.stop_all();
     }
     driver.join_all();
+    driver.services = None;
+    crate::run::services::tidy(&world.data);
     worked?;
     let failed =
         driver.runs.iter().any(|r| !matches!(r.row.status.as_str(), "success" | "skipped"));
@@ -289,8 +307,7 @@ impl Driver<'_, '_> {
     /// Tells every job to stop at once.
     fn stop_all(&self) {
         for live in self.runs.iter().flat_map(|r| r.jobs.values()) {
-            let _ = live.orders.send(Order::Stop { force: true });
-            let _ = rustix::io::write(&live.wake, b"!");
+            live.stop(true);
         }
     }
 
@@ -316,8 +333,7 @@ impl Driver<'_, '_> {
             if let (Some(_), Some(live)) = (run.state.instance(node).settled(), run.jobs.get(&node))
             {
                 // The engine has given it up; its processes must not live on.
-                let _ = live.orders.send(Order::Stop { force: true });
-                let _ = rustix::io::write(&live.wake, b"!");
+                live.stop(true);
             }
         }
         Ok(())
@@ -326,7 +342,15 @@ impl Driver<'_, '_> {
     fn take(&mut self, message: Message) -> Result<()> {
         match message {
             Message::Happened(index, node, happening) => self.happened(index, node, happening),
-            Message::Remarked(remark) => self.remarked(&remark),
+            Message::Remarked(remark) => {
+                // The job's own thread knows what is to be masked.
+                let run = self.runs.iter().find(|r| r.row.id == remark.run);
+                let node = InstanceId(u32::try_from(remark.node).unwrap_or_default());
+                if let Some(live) = run.and_then(|r| r.jobs.get(&node)) {
+                    live.order(Order::Remark(remark.kind, remark.text));
+                }
+                Ok(())
+            }
             Message::Ended(index, node, epoch, end) => self.ended(index, node, epoch, end),
             Message::Locked(_, group, Ok(lock)) => {
                 // Whoever is first by now; nobody, if all have given up meanwhile.

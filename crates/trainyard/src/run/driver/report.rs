@@ -6,7 +6,6 @@ use std::time::Instant;
 use trainyard_engine::{By, InstanceId, Record, RunState};
 use trainyard_job::AnnotationLevel;
 use trainyard_model::{Outcome, Timestamp};
-use trainyard_services::Remark;
 
 use super::Driver;
 use crate::error::{Error, Result};
@@ -191,28 +190,12 @@ impl Driver<'_, '_> {
             Happening::Summary(step, text) => {
                 self.journal.add_note(id, &note(step, "summary", text, String::new()))?;
             }
+            Happening::Remarked(kind, text) => {
+                let step = live.steps.keys().next_back().copied().unwrap_or(0);
+                self.ui.show(&Show::Note(&format!("{}: {kind}: {text}", live.name)));
+                self.journal.add_note(id, &note(step, kind, text, String::new()))?;
+            }
         }
-        Ok(())
-    }
-
-    /// What the services want people to see, of the step that the job is at.
-    pub(super) fn remarked(&mut self, remark: &Remark) -> Result<()> {
-        let Some(run) = self.runs.iter_mut().find(|r| r.row.id == remark.run) else {
-            return Ok(());
-        };
-        let node = u32::try_from(remark.node).unwrap_or_default();
-        let Some(live) = run.jobs.get(&InstanceId(node)) else { return Ok(()) };
-        let step = live.steps.keys().next_back().copied().unwrap_or(0);
-        let row = NoteRow {
-            node: remark.node,
-            step: i64::try_from(step).unwrap_or(0),
-            kind: remark.kind.to_owned(),
-            text: remark.text.clone(),
-            place: String::new(),
-        };
-        self.journal.add_note(remark.run, &row)?;
-        let text = format!("{}: {}: {}", live.name, remark.kind, remark.text);
-        self.ui.show(&Show::Note(&text));
         Ok(())
     }
 

@@ -29,6 +29,8 @@ pub struct Grant {
     pub scopes: Vec<String>,
     /// Whether it may ask for identity tokens.
     pub id_token: bool,
+    /// What its token may do on the API: names and levels; none for everything.
+    pub permissions: Option<BTreeMap<String, String>>,
     /// The claims of those.
     pub claims: Map<String, Value>,
     /// Until when, seconds since the epoch.

@@ -85,7 +85,11 @@ pub(crate) async fn unknown(
     headers: HeaderMap,
 ) -> Fault {
     let Some(grant) = inner.access.of_headers(&headers) else { return Fault::unauthorized() };
-    let route = format!("{method} {}", uri.path());
+    unserved(&inner, &grant, &format!("{method} {}", uri.path()))
+}
+
+/// A route that nobody serves, named in the run.
+pub(crate) fn unserved(inner: &crate::Inner, grant: &crate::Grant, route: &str) -> Fault {
     (inner.sink)(Remark {
         run: grant.run,
         node: grant.node,
@@ -93,6 +97,16 @@ pub(crate) async fn unknown(
         text: format!("{route} is not served here: the call got 404"),
     });
     Fault::missing(format!("Not Found: {route} is not served by Trainyard"))
+}
+
+/// The API takes JSON whatever it is called, as the forge's does; assets are what they are called.
+pub(crate) async fn json_by_default(mut request: axum::extract::Request) -> axum::extract::Request {
+    let path = request.uri().path();
+    if path.starts_with("/api/") && !path.contains("/assets") {
+        let json = axum::http::HeaderValue::from_static("application/json");
+        request.headers_mut().insert("content-type", json);
+    }
+    request
 }
 
 /// Refusals of the framework are plain text; clients retry for half a minute what is no JSON.

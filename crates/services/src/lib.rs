@@ -250,7 +250,9 @@ fn router(inner: Shared) -> Router {
         .route("/git/{owner}/{name}/git-upload-pack", post(git::upload_pack))
         .merge(api::routes())
         .fallback(unknown)
+        .method_not_allowed_fallback(unknown)
         .layer(limit)
+        .layer(axum::middleware::map_request(fault::json_by_default))
         .layer(axum::middleware::map_response(fault::as_json))
         .with_state(inner)
 }

@@ -515,3 +515,48 @@ fn odd_bodies_are_refused() {
         call(&job.base, "POST", &format!("{repo}/releases"), &job.token, body.as_bytes()).is(422);
     }
 }
+
+#[test]
+fn the_api_heeds_the_permissions_of_the_job() {
+    let place = Place::new();
+    let may = |names: &[(&str, &str)]| {
+        let permissions = names.iter().map(|(n, l)| ((*n).to_owned(), (*l).to_owned())).collect();
+        place.grant(Grant {
+            run: 1,
+            node: 5,
+            expires: far(),
+            permissions: Some(permissions),
+            ..Grant::default()
+        })
+    };
+    let comment = |job: &JobAccess| {
+        call(
+            &job.base,
+            "POST",
+            "/api/repos/o/r/issues/1/comments",
+            &job.token,
+            b"{\"body\": \"x\"}",
+        )
+        .status
+    };
+    assert_eq!(comment(&place.job(1, 1)), 201);
+    assert_eq!(comment(&may(&[])), 403);
+    assert_eq!(comment(&may(&[("issues", "read"), ("contents", "write")])), 403);
+    assert_eq!(comment(&may(&[("issues", "write")])), 201);
+    assert_eq!(comment(&may(&[("pull-requests", "write")])), 201);
+    assert!(
+        place
+            .remarks
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|r| r.text.contains("`permissions` lack `issues: write`"))
+    );
+    // What nobody serves is said, whatever is near it.
+    let job = place.job(1, 1);
+    call(&job.base, "GET", "/api/repos/o/r/commits/abc/pulls", &job.token, b"").is(404);
+    call(&job.base, "POST", "/api/repos/o/r/commits/abc/comments", &job.token, b"{}").is(404);
+    let said =
+        place.remarks.lock().unwrap().iter().filter(|r| r.text.contains("not served")).count();
+    assert_eq!(said, 2);
+}

@@ -1,7 +1,9 @@
 //! Where things are kept.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use crate::builtin::short_hash;
 use crate::error::{Error, Result};
 
 /// The user's data folder: `TRAINYARD_DATA_DIR`, else `trainyard` under `XDG_DATA_HOME` or
@@ -25,7 +27,40 @@ pub fn create_dir(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).map_err(|e| Error::io("create the folder", path, &e))
 }
 
-/// The folder of a job of a run; its log stands beside it.
-pub fn job_dir(data: &Path, run: i64, node: u32) -> PathBuf {
-    data.join("runs").join(format!("{run}-{node}"))
+/// The log of a job of a run.
+pub fn job_log(data: &Path, run: i64, node: u32) -> PathBuf {
+    data.join("runs").join(format!("{run}-{node}.log"))
+}
+
+/// A folder for a job of a repository, for as long as it runs. The same one as long as nothing else
+/// runs: what a job caches may hold its own path, and on a runner that path stays.
+#[derive(Debug)]
+pub struct WorkFolder {
+    /// The folder; it is not there yet.
+    pub path: PathBuf,
+    /// Whoever holds the lock of the file beside it has the folder.
+    _lock: File,
+}
+
+/// Folders of one repository at once.
+const MAX_FOLDERS: usize = 4096;
+
+impl WorkFolder {
+    /// The first that nobody has. What a killed job left in it is removed.
+    pub fn take(data: &Path, repository: &str) -> Result<WorkFolder> {
+        let work = data.join("work");
+        create_dir(&work)?;
+        let name: String = short_hash(repository).chars().take(8).collect();
+        for number in 0..MAX_FOLDERS {
+            let path = work.join(format!("{name}-{number}"));
+            let lock_path = path.with_extension("lock");
+            let lock = File::create(&lock_path).map_err(|e| Error::io("write", &lock_path, &e))?;
+            let free = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+            if rustix::fs::flock(&lock, free).is_ok() {
+                crate::host::workspace::remove(&path);
+                return Ok(WorkFolder { path, _lock: lock });
+            }
+        }
+        Err(Error::new(format!("{MAX_FOLDERS} jobs of this repository run already")))
+    }
 }

@@ -415,14 +415,65 @@ fn the_projects_settings_name_mirrors_and_more() {
         Repo::with("on: push\njobs: {a: {runs-on: ubuntu-latest, steps: [{uses: o/a@v1}]}}\n");
     let settings = |text: &str| repo.file("trainyard.toml", text).run(&[]);
     let place = mirror.0.display();
+    settings("[actions]\nforge = \"http://127.0.0.1:9\"\n")
+        .exits(1)
+        .shows("http://127.0.0.1:9/o/a");
     settings(&format!("[actions]\nmirrors = [\"{place}\"]\n")).exits(0).shows("FOUND");
     settings(&format!("[actions]\nmirrors = [\"{place}/{{owner}}/{{name}}.git\"]\n"))
         .exits(0)
         .shows("FOUND");
-    settings("[actions]\nforge = \"http://127.0.0.1:9\"\n")
-        .exits(1)
-        .shows("http://127.0.0.1:9/o/a");
     settings("[actions]\nmirror = []\n").exits(2).shows("trainyard.toml:2").shows("mirror");
     settings("[cache]\nquota = \"lots\"\n").exits(2).shows("expected a size");
     settings("[[[").exits(2).shows("trainyard.toml:1");
+}
+
+#[test]
+fn a_push_does_not_leave_the_machine() {
+    let repo = Repo::with(
+        "on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n      - uses: actions/checkout@v4\n      \
+         - run: git fetch -q origin main && echo FETCHED; git -c user.name=a -c user.email=b commit -q --allow-empty -m x; git push\n",
+    );
+    // Where the user's own settings would send it.
+    let real = repo.data.with_file_name("real.git");
+    std::fs::create_dir_all(&real).unwrap();
+    git(&real, &["init", "-q", "--bare", "-b", "main"]);
+    repo.git(&["remote", "add", "origin", "https://github.com/octo/demo.git"]);
+    let home = repo.data.with_file_name("home");
+    std::fs::create_dir_all(&home).unwrap();
+    let config = format!(
+        "[url \"{}\"]\n\tinsteadOf = https://github.com/octo/demo\n\tinsteadOf = https://github.com/octo/demo.git\n",
+        real.display()
+    );
+    std::fs::write(home.join(".gitconfig"), config).unwrap();
+    let home = format!("HOME={}", home.display());
+    repo.run(&["--env", &home]).exits(1).shows("403");
+    assert_eq!(git(&real, &["for-each-ref"]), "", "the push went out");
+}
+
+#[test]
+fn ten_composites_deep_and_none_that_uses_itself() {
+    let mirror = Mirror::new();
+    for at in 1..=11 {
+        let inner = match at {
+            11 => "{run: echo BOTTOM, shell: bash}".to_owned(),
+            at => format!("{{uses: o/c{}@v1}}", at + 1),
+        };
+        let text = format!("name: c\nruns: {{using: composite, steps: [{inner}]}}\n");
+        mirror.action(&format!("o/c{at}"), "v1", &[("action.yml", &text)]);
+    }
+    let own = "name: r\nruns: {using: composite, steps: [{uses: O/Self@v1}]}\n"
+        .replace("O/Self", "o/self");
+    mirror.action("o/self", "v1", &[("action.yml", &own)]);
+    let repo = Repo::empty();
+    let run = |uses: &str| {
+        let text = format!(
+            "on: push\njobs: {{a: {{runs-on: ubuntu-latest, steps: [{{run: echo BEFORE}}, {{uses: {uses}}}]}}}}\n"
+        );
+        repo.file(".github/workflows/ci.yml", &text).commit("x");
+        mirror.run(&repo, &[])
+    };
+    run("O/C2@v1").exits(0).shows("BOTTOM");
+    for uses in ["o/c1@v1", "o/self@v1"] {
+        run(uses).exits(1).shows("Composite action depth exceeded").hides("BEFORE");
+    }
 }

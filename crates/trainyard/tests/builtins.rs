@@ -359,3 +359,50 @@ fn checkout_of_a_few_folders_and_of_submodules() {
     ran.shows("none=./big/c.txt ./big/d.bin ./docs/b ./src/a ./src/new ./top");
     assert!(before == common::snapshot(&repo.root), "the user's files were touched");
 }
+
+#[test]
+fn caches_of_the_workspace_are_found_by_the_next_run() {
+    let repo = job(
+        "      - {uses: actions/cache@v4, id: c, with: {key: ws, path: \"${{ github.workspace }}/.venv\\n${{ runner.temp }}/ds\"}}\n      \
+         - run: 'echo hit=[${{ steps.c.outputs.cache-hit }}] $(cat .venv/x $RUNNER_TEMP/ds/y 2>/dev/null | tr -d \"\\n\"); mkdir -p .venv $RUNNER_TEMP/ds; echo 1 > .venv/x; echo 2 > $RUNNER_TEMP/ds/y'\n      \
+         - {uses: actions/cache@v4, with: {key: up, path: ../shared}}\n",
+    );
+    repo.run(&[]).exits(0).shows("hit=[]").shows("Relative pathing '.' and '..' is not allowed");
+    repo.run(&[]).exits(0).shows("hit=[true] 12");
+}
+
+#[test]
+fn a_damaged_cache_is_a_miss_and_is_saved_anew() {
+    let repo = job("      - {uses: actions/cache@v4, id: c, with: {key: k, path: d}}\n      \
+         - run: 'echo hit=[${{ steps.c.outputs.cache-hit }}]; mkdir -p d; yes trainyard | head -c 3000000 > d/x; head -c 3000000 /dev/urandom > d/y'\n");
+    repo.run(&[]).exits(0).shows("hit=[]");
+    for pack in std::fs::read_dir(repo.data.join("store/packs")).unwrap().flatten() {
+        std::fs::write(pack.path(), "gone").unwrap();
+    }
+    repo.run(&[])
+        .exits(0)
+        .shows("hit=[]")
+        .shows("Failed to restore")
+        .shows("Cache saved with key: k");
+    repo.run(&[]).exits(0).shows("hit=[true]");
+}
+
+#[test]
+fn what_the_setup_actions_refuse_is_refused() {
+    for (step, wanted) in [
+        ("actions/setup-node@v4, with: {cache: wrong}", "Caching for 'wrong' is not supported"),
+        ("actions/setup-node@v4, with: {cache: npm}", "matched to [**/package-lock.json"),
+        ("actions/setup-python@v5, with: {cache: conda}", "Caching for 'conda' is not supported"),
+        ("actions/setup-python@v5, with: {cache: pip}", "matched to [**/requirements.txt"),
+    ] {
+        job(&format!("      - {{uses: {step}}}\n")).run(&[]).exits(1).shows(wanted);
+    }
+    // What is found on the PATH does not come in front of the job's own Python.
+    let repo = job(
+        "      - uses: actions/setup-python@v5\n      - uses: actions/setup-node@v4\n      - {uses: actions/setup-node@v4, with: {node-version: '>=18'}}\n      - run: which python python3 pip\n",
+    );
+    let ran = repo.run(&[]);
+    ran.exits(0);
+    let own = ran.lines().iter().filter(|l| l.contains("/_temp/_python/")).count();
+    assert_eq!(own, 3, "{}", ran.out);
+}

@@ -44,7 +44,7 @@ fn clients() -> &'static Path {
 /// Runs one script with one client as an action.
 fn client(script: &str, package: &str, size: &str, event: &str) -> (Repo, Ran) {
     let repo = Repo::with(&format!(
-        "on: [push, pull_request]\njobs:\n  a:\n    runs-on: ubuntu-latest\n    permissions: {{id-token: write, contents: read}}\n    steps:\n      \
+        "on: [push, pull_request]\njobs:\n  a:\n    runs-on: ubuntu-latest\n    permissions: {{id-token: write, contents: write, actions: read, issues: write, checks: write, pull-requests: read}}\n    steps:\n      \
          - {{uses: t/client@v1, id: c, with: {{script: {script}, package: {package}, size: {size}}}, env: {{GITHUB_TOKEN: '${{{{ github.token }}}}'}}}}\n      \
          - run: echo \"said=[${{{{ steps.c.outputs.said }}}}] $EXPORTED $PATH\"\n"
     ));

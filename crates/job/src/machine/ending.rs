@@ -9,6 +9,7 @@ use super::{
     StepReport, put,
 };
 use crate::files::{FileCommands, parse_pairs, parse_path};
+use crate::spec::StepKind;
 
 /// Bytes of a step's summary.
 const MAX_SUMMARY: usize = 1024 * 1024;
@@ -51,7 +52,11 @@ impl JobMachine {
         if outcome == Outcome::Success && refused.is_some() {
             (outcome, reason) = (Outcome::Failure, refused);
         }
-        if let Some(reason) = &reason {
+        // An action says itself what is wrong: the runner adds nothing to its code.
+        let silent = matches!(exit, Exit::Code(_))
+            && stopped.is_none()
+            && matches!(self.step_spec(id).map(|s| s.kind), Some(StepKind::Uses { .. }));
+        if let Some(reason) = reason.as_ref().filter(|_| !silent) {
             self.actions.push(Action::Log(top, format!("##[error]{reason}")));
             if outcome == Outcome::Failure {
                 self.fail_annotation(top, reason);

@@ -132,7 +132,10 @@ impl JobMachine {
             "add-mask" => {
                 self.masker.add(data);
                 self.actions.push(Action::Mask(data.to_owned()));
-                self.log(top, "::add-mask::***");
+                // Shown only when echoing is on (`ActionCommandManager.cs`).
+                if self.current(id).is_some_and(|c| c.echo) {
+                    self.log(top, "::add-mask::***");
+                }
             }
             "echo" => match data.trim().to_ascii_lowercase().as_str() {
                 "on" => self.current_mut(id, |c| c.echo = true),

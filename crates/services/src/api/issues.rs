@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{bot, enter, now, page, say};
+use super::{allowed, bot, now, page, say};
 use crate::fault::Fault;
 use crate::{Inner, Shared};
 
@@ -20,7 +20,7 @@ pub(crate) async fn issue(
     Path((owner, name, number)): Path<(String, String, i64)>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Fault> {
-    enter(&inner, &headers, &owner, &name)?;
+    allowed(&inner, &headers, (&owner, &name), &["issues", "pull-requests"], false)?;
     let event = &inner.forge.repository.event;
     for kind in ["issue", "pull_request"] {
         if event[kind]["number"].as_f64() == Some(number as f64) {
@@ -48,7 +48,7 @@ pub(crate) async fn comments(
     Query(query): Query<BTreeMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Response, Fault> {
-    enter(&inner, &headers, &owner, &name)?;
+    allowed(&inner, &headers, (&owner, &name), &["issues", "pull-requests"], false)?;
     let rows: Vec<Value> = {
         let written = inner.forge.written();
         written.comments.iter().filter(|(n, _)| *n == number).map(|(_, c)| c.clone()).collect()
@@ -63,7 +63,7 @@ pub(crate) async fn comment(
     headers: HeaderMap,
     body: Json<Value>,
 ) -> Result<Response, Fault> {
-    let grant = enter(&inner, &headers, &owner, &name)?;
+    let grant = allowed(&inner, &headers, (&owner, &name), &["issues", "pull-requests"], true)?;
     let text = body_of(&body)?;
     let facts = &inner.forge.repository;
     let comment = {
@@ -86,7 +86,7 @@ pub(crate) async fn one_comment(
     Path((owner, name, id)): Path<(String, String, i64)>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Fault> {
-    enter(&inner, &headers, &owner, &name)?;
+    allowed(&inner, &headers, (&owner, &name), &["issues", "pull-requests"], false)?;
     let written = inner.forge.written();
     let found = written.comments.iter().find(|(_, c)| c["id"] == id);
     found.map(|(_, c)| Json(c.clone())).ok_or_else(|| Fault::missing("Not Found"))
@@ -98,7 +98,7 @@ pub(crate) async fn edit(
     headers: HeaderMap,
     body: Json<Value>,
 ) -> Result<Json<Value>, Fault> {
-    let grant = enter(&inner, &headers, &owner, &name)?;
+    let grant = allowed(&inner, &headers, (&owner, &name), &["issues", "pull-requests"], true)?;
     let text = body_of(&body)?;
     let (number, comment) = {
         let mut written = inner.forge.written();
@@ -117,7 +117,7 @@ pub(crate) async fn remove(
     Path((owner, name, id)): Path<(String, String, i64)>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Fault> {
-    enter(&inner, &headers, &owner, &name)?;
+    allowed(&inner, &headers, (&owner, &name), &["issues", "pull-requests"], true)?;
     inner.forge.written().comments.retain(|(_, c)| c["id"] != id);
     Ok(StatusCode::NO_CONTENT)
 }
@@ -128,7 +128,7 @@ pub(crate) async fn reaction(
     headers: HeaderMap,
     body: Json<Value>,
 ) -> Result<Response, Fault> {
-    enter(&inner, &headers, &owner, &name)?;
+    allowed(&inner, &headers, (&owner, &name), &["issues", "pull-requests"], true)?;
     let id = inner.forge.written().id()?;
     let value = json!({"id": id, "content": body["content"], "user": bot()});
     Ok((StatusCode::CREATED, Json(value)).into_response())
@@ -177,7 +177,7 @@ pub(crate) async fn labels(
     Query(query): Query<BTreeMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Response, Fault> {
-    enter(&inner, &headers, &owner, &name)?;
+    allowed(&inner, &headers, (&owner, &name), &["issues", "pull-requests"], false)?;
     let path = format!("/api/repos/{owner}/{name}/issues/{number}/labels");
     Ok(page(&inner, &path, &query, &label_values(&inner, number)))
 }
@@ -188,7 +188,7 @@ pub(crate) async fn add_labels(
     headers: HeaderMap,
     body: Json<Value>,
 ) -> Result<Json<Value>, Fault> {
-    let grant = enter(&inner, &headers, &owner, &name)?;
+    let grant = allowed(&inner, &headers, (&owner, &name), &["issues", "pull-requests"], true)?;
     let new = given(&body);
     say(&inner, &grant, "comment", format!("labels of #{number}: added {}", new.join(", ")));
     let mut all = label_names(&inner, number);
@@ -203,7 +203,7 @@ pub(crate) async fn set_labels(
     headers: HeaderMap,
     body: Json<Value>,
 ) -> Result<Json<Value>, Fault> {
-    let grant = enter(&inner, &headers, &owner, &name)?;
+    let grant = allowed(&inner, &headers, (&owner, &name), &["issues", "pull-requests"], true)?;
     let new = given(&body);
     say(&inner, &grant, "comment", format!("labels of #{number}: {}", new.join(", ")));
     Ok(Json(Value::from(keep(&inner, number, new)?)))
@@ -214,7 +214,7 @@ pub(crate) async fn remove_label(
     Path((owner, name, number, label)): Path<(String, String, i64, String)>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Fault> {
-    let grant = enter(&inner, &headers, &owner, &name)?;
+    let grant = allowed(&inner, &headers, (&owner, &name), &["issues", "pull-requests"], true)?;
     let mut all = label_names(&inner, number);
     all.retain(|l| !l.eq_ignore_ascii_case(&label));
     say(&inner, &grant, "comment", format!("labels of #{number}: removed {label}"));

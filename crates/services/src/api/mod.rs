@@ -129,6 +129,33 @@ fn enter(inner: &Inner, headers: &HeaderMap, owner: &str, name: &str) -> Result<
     Err(Fault::missing("Not Found: only the repository under test is answered for"))
 }
 
+/// The same for a route that wants a permission: one of these at that level.
+fn allowed(
+    inner: &Inner,
+    headers: &HeaderMap,
+    (owner, name): (&str, &str),
+    wanted: &[&str],
+    write: bool,
+) -> Result<Arc<Grant>, Fault> {
+    let grant = enter(inner, headers, owner, name)?;
+    let Some(permissions) = &grant.permissions else { return Ok(grant) };
+    let enough = |name: &&str| match permissions.get(*name).map(String::as_str) {
+        Some("write") => true,
+        Some("read") => !write,
+        _ => false,
+    };
+    if wanted.iter().any(|name| enough(&name)) {
+        return Ok(grant);
+    }
+    let level = if write { "write" } else { "read" };
+    let text = format!(
+        "the call got 403: the job's `permissions` lack `{}: {level}`",
+        wanted.join(&format!(": {level}` or `"))
+    );
+    say(inner, &grant, "warning", text);
+    Err(Fault::forbidden("Resource not accessible by integration"))
+}
+
 fn say(inner: &Inner, grant: &Grant, kind: &'static str, text: String) {
     (inner.sink)(Remark { run: grant.run, node: grant.node, kind, text });
 }

@@ -8,7 +8,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::{commit_of, enter, git, page};
+use super::{allowed, commit_of, git, page};
 use crate::fault::Fault;
 use crate::{Inner, Shared};
 
@@ -28,7 +28,7 @@ pub(crate) async fn list(
     Query(query): Query<BTreeMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Response, Fault> {
-    enter(&inner, &headers, &owner, &name)?;
+    allowed(&inner, &headers, (&owner, &name), &["pull-requests"], false)?;
     let rows: Vec<Value> = of_event(&inner).cloned().into_iter().collect();
     Ok(page(&inner, &format!("/api/repos/{owner}/{name}/pulls"), &query, &rows))
 }
@@ -38,7 +38,7 @@ pub(crate) async fn one(
     Path((owner, name, number)): Path<(String, String, i64)>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Fault> {
-    enter(&inner, &headers, &owner, &name)?;
+    allowed(&inner, &headers, (&owner, &name), &["pull-requests"], false)?;
     Ok(Json(find(&inner, number)?.clone()))
 }
 
@@ -92,7 +92,7 @@ pub(crate) async fn files(
     Query(query): Query<BTreeMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Response, Fault> {
-    enter(&inner, &headers, &owner, &name)?;
+    allowed(&inner, &headers, (&owner, &name), &["pull-requests"], false)?;
     let pull = find(&inner, number)?;
     let side = |side: &str| pull[side]["sha"].as_str().unwrap_or_default().to_owned();
     let (base, head) = (side("base"), side("head"));
@@ -108,7 +108,7 @@ pub(crate) async fn compare(
     Path((owner, name, basehead)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Fault> {
-    enter(&inner, &headers, &owner, &name)?;
+    allowed(&inner, &headers, (&owner, &name), &["contents"], false)?;
     let (base, head) = basehead
         .split_once("...")
         .or_else(|| basehead.split_once(".."))

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use trainyard_blob::NewArtifact;
 
-use super::{bot, enter, now, page, say};
+use super::{allowed, bot, now, page, say};
 use crate::fault::Fault;
 use crate::uploads::{stream, whole};
 use crate::{Inner, Shared};
@@ -36,7 +36,7 @@ pub(crate) async fn list(
     Query(query): Query<BTreeMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Response, Fault> {
-    enter(&inner, &headers, &owner, &name)?;
+    allowed(&inner, &headers, (&owner, &name), &["contents"], false)?;
     let all: Vec<Value> = inner.forge.written().releases.clone();
     let rows: Vec<Value> = all.iter().rev().map(|r| value(&inner, r)).collect();
     Ok(page(&inner, &format!("/api/repos/{owner}/{name}/releases"), &query, &rows))
@@ -47,7 +47,7 @@ pub(crate) async fn latest(
     Path((owner, name)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Fault> {
-    enter(&inner, &headers, &owner, &name)?;
+    allowed(&inner, &headers, (&owner, &name), &["contents"], false)?;
     Ok(Json(find(&inner, |r| r["draft"] != true && r["prerelease"] != true)?))
 }
 
@@ -56,7 +56,7 @@ pub(crate) async fn by_tag(
     Path((owner, name, tag)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Fault> {
-    enter(&inner, &headers, &owner, &name)?;
+    allowed(&inner, &headers, (&owner, &name), &["contents"], false)?;
     Ok(Json(find(&inner, |r| r["tag_name"] == tag.as_str() && r["draft"] != true)?))
 }
 
@@ -65,7 +65,7 @@ pub(crate) async fn one(
     Path((owner, name, id)): Path<(String, String, i64)>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Fault> {
-    enter(&inner, &headers, &owner, &name)?;
+    allowed(&inner, &headers, (&owner, &name), &["contents"], false)?;
     Ok(Json(find(&inner, |r| r["id"] == id)?))
 }
 
@@ -75,7 +75,7 @@ pub(crate) async fn create(
     headers: HeaderMap,
     body: Json<Value>,
 ) -> Result<Response, Fault> {
-    let grant = enter(&inner, &headers, &owner, &name)?;
+    let grant = allowed(&inner, &headers, (&owner, &name), &["contents"], true)?;
     let tag = body["tag_name"].as_str().unwrap_or_default().to_owned();
     let refused =
         |message: &str| Fault::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_argument", message);
@@ -113,7 +113,7 @@ pub(crate) async fn edit(
     headers: HeaderMap,
     body: Json<Value>,
 ) -> Result<Json<Value>, Fault> {
-    enter(&inner, &headers, &owner, &name)?;
+    allowed(&inner, &headers, (&owner, &name), &["contents"], true)?;
     {
         let mut written = inner.forge.written();
         let release = written.releases.iter_mut().find(|r| r["id"] == id);
@@ -132,7 +132,7 @@ pub(crate) async fn remove(
     Path((owner, name, id)): Path<(String, String, i64)>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Fault> {
-    enter(&inner, &headers, &owner, &name)?;
+    allowed(&inner, &headers, (&owner, &name), &["contents"], true)?;
     inner.forge.written().releases.retain(|r| r["id"] != id);
     Ok(StatusCode::NO_CONTENT)
 }
@@ -143,7 +143,7 @@ pub(crate) async fn assets(
     Query(query): Query<BTreeMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Response, Fault> {
-    enter(&inner, &headers, &owner, &name)?;
+    allowed(&inner, &headers, (&owner, &name), &["contents"], false)?;
     let release = find(&inner, |r| r["id"] == id)?;
     let rows = release["assets"].as_array().cloned().unwrap_or_default();
     let path = format!("/api/repos/{owner}/{name}/releases/{id}/assets");
@@ -157,7 +157,7 @@ pub(crate) async fn upload(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Fault> {
-    let grant = enter(&inner, &headers, &owner, &name)?;
+    let grant = allowed(&inner, &headers, (&owner, &name), &["contents"], true)?;
     let release = find(&inner, |r| r["id"] == id)?;
     let file = query.get("name").cloned().unwrap_or_default();
     let taken =
@@ -205,7 +205,7 @@ pub(crate) async fn asset(
     Path((owner, name, id)): Path<(String, String, i64)>,
     headers: HeaderMap,
 ) -> Result<Response, Fault> {
-    enter(&inner, &headers, &owner, &name)?;
+    allowed(&inner, &headers, (&owner, &name), &["contents"], false)?;
     let asset = find_asset(&inner, id)?;
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
     if !accept.contains("octet-stream") {
@@ -222,7 +222,7 @@ pub(crate) async fn remove_asset(
     Path((owner, name, id)): Path<(String, String, i64)>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Fault> {
-    enter(&inner, &headers, &owner, &name)?;
+    allowed(&inner, &headers, (&owner, &name), &["contents"], true)?;
     find_asset(&inner, id)?;
     inner.forge.written().assets.retain(|(_, a)| a["id"] != id);
     inner.store()?.delete_artifact(id)?;

@@ -10,8 +10,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{bot, commit_of, enter, git};
-use crate::fault::Fault;
+use super::{allowed, bot, commit_of, enter, git};
+use crate::fault::{Fault, unserved};
 use crate::{Inner, Shared};
 
 /// Bytes of a file in `contents`.
@@ -74,7 +74,7 @@ pub(crate) async fn tarball(
     Path((owner, name, reference)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Fault> {
-    enter(&inner, &headers, &owner, &name)?;
+    allowed(&inner, &headers, (&owner, &name), &["contents"], false)?;
     let sha = commit_of(&inner, &reference).await?;
     let prefix = format!("--prefix={owner}-{name}-{}/", &sha[..7]);
     let bytes = git(&inner, &["archive", "--format=tar.gz", &prefix, &sha]).await?;
@@ -108,7 +108,18 @@ pub(crate) async fn commit(
     Path((owner, name, reference)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Fault> {
-    enter(&inner, &headers, &owner, &name)?;
+    let grant = allowed(&inner, &headers, (&owner, &name), &["contents"], false)?;
+    let parts: Vec<&str> = reference.rsplitn(2, '/').collect();
+    if let [part, _] = parts[..]
+        && ["pulls", "status", "statuses", "check-runs", "comments", "branches-where-head"]
+            .contains(&part)
+    {
+        return Err(unserved(
+            &inner,
+            &grant,
+            &format!("GET /repos/{owner}/{name}/commits/{reference}"),
+        ));
+    }
     let sha = commit_of(&inner, &reference).await?;
     let mut value = commit_value(&inner, &sha).await?;
     let range = format!("{sha}^");
@@ -125,7 +136,7 @@ pub(crate) async fn branch(
     Path((owner, name, branch)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Fault> {
-    enter(&inner, &headers, &owner, &name)?;
+    allowed(&inner, &headers, (&owner, &name), &["contents"], false)?;
     let sha = commit_of(&inner, &branch).await?;
     let commit = commit_value(&inner, &sha).await?;
     Ok(Json(json!({"name": branch, "commit": commit, "protected": false})))
@@ -137,7 +148,7 @@ pub(crate) async fn git_ref(
     Path((owner, name, reference)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Fault> {
-    enter(&inner, &headers, &owner, &name)?;
+    allowed(&inner, &headers, (&owner, &name), &["contents"], false)?;
     let full = format!("refs/{reference}");
     let sha = commit_of(&inner, &full).await?;
     Ok(Json(json!({"ref": full, "object": {"type": "commit", "sha": sha}})))
@@ -149,7 +160,7 @@ pub(crate) async fn contents(
     Query(query): Query<BTreeMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Response, Fault> {
-    enter(&inner, &headers, &owner, &name)?;
+    allowed(&inner, &headers, (&owner, &name), &["contents"], false)?;
     let reference = query.get("ref").cloned().unwrap_or(inner.forge.repository.sha.clone());
     let sha = commit_of(&inner, &reference).await?;
     let object = format!("{sha}:{path}");

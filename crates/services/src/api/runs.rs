@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use trainyard_blob::Artifact;
 
-use super::{enter, now, paged, say};
+use super::{allowed, now, paged, say};
 use crate::artifacts::{artifact_url, time};
 use crate::fault::Fault;
 use crate::{Inner, Shared};
@@ -20,7 +20,7 @@ pub(crate) async fn check(
     headers: HeaderMap,
     body: Json<Value>,
 ) -> Result<Response, Fault> {
-    let grant = enter(&inner, &headers, &owner, &name)?;
+    let grant = allowed(&inner, &headers, (&owner, &name), &["checks"], true)?;
     let Json(mut check) = body;
     if !check.is_object() || check["name"].as_str().unwrap_or_default().is_empty() {
         let message = "a check has a name";
@@ -60,7 +60,7 @@ pub(crate) async fn one_check(
     Path((owner, name, id)): Path<(String, String, i64)>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Fault> {
-    enter(&inner, &headers, &owner, &name)?;
+    allowed(&inner, &headers, (&owner, &name), &["checks"], false)?;
     let written = inner.forge.written();
     let found = written.checks.iter().find(|c| c["id"] == id).cloned();
     found.map(Json).ok_or_else(|| Fault::missing("Not Found"))
@@ -72,7 +72,7 @@ pub(crate) async fn edit_check(
     headers: HeaderMap,
     body: Json<Value>,
 ) -> Result<Json<Value>, Fault> {
-    let grant = enter(&inner, &headers, &owner, &name)?;
+    let grant = allowed(&inner, &headers, (&owner, &name), &["checks"], true)?;
     let check = {
         let mut written = inner.forge.written();
         let check = written.checks.iter_mut().find(|c| c["id"] == id);
@@ -92,7 +92,7 @@ pub(crate) async fn status(
     headers: HeaderMap,
     body: Json<Value>,
 ) -> Result<Response, Fault> {
-    let grant = enter(&inner, &headers, &owner, &name)?;
+    let grant = allowed(&inner, &headers, (&owner, &name), &["statuses"], true)?;
     if !body.is_object() {
         let message = "a status is an object";
         return Err(Fault::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_argument", message));
@@ -113,7 +113,7 @@ pub(crate) async fn run(
     Path((owner, name, run)): Path<(String, String, i64)>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Fault> {
-    let grant = enter(&inner, &headers, &owner, &name)?;
+    let grant = allowed(&inner, &headers, (&owner, &name), &["actions"], false)?;
     if run != grant.run {
         return Err(Fault::missing("Not Found"));
     }
@@ -171,7 +171,7 @@ pub(crate) async fn artifacts(
     Query(query): Query<BTreeMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Response, Fault> {
-    enter(&inner, &headers, &owner, &name)?;
+    allowed(&inner, &headers, (&owner, &name), &["actions"], false)?;
     let path = format!("/api/repos/{owner}/{name}/actions/runs/{run}/artifacts");
     answer(&inner, &path, &query, Some(run))
 }
@@ -182,7 +182,7 @@ pub(crate) async fn all_artifacts(
     Query(query): Query<BTreeMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Response, Fault> {
-    enter(&inner, &headers, &owner, &name)?;
+    allowed(&inner, &headers, (&owner, &name), &["actions"], false)?;
     answer(&inner, &format!("/api/repos/{owner}/{name}/actions/artifacts"), &query, None)
 }
 
@@ -197,7 +197,7 @@ pub(crate) async fn artifact(
     Path((owner, name, id)): Path<(String, String, i64)>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Fault> {
-    enter(&inner, &headers, &owner, &name)?;
+    allowed(&inner, &headers, (&owner, &name), &["actions"], false)?;
     Ok(Json(value(&inner, &own(&inner, id)?)))
 }
 
@@ -206,7 +206,7 @@ pub(crate) async fn zip(
     Path((owner, name, id)): Path<(String, String, i64)>,
     headers: HeaderMap,
 ) -> Result<Response, Fault> {
-    let grant = enter(&inner, &headers, &owner, &name)?;
+    let grant = allowed(&inner, &headers, (&owner, &name), &["actions"], false)?;
     let artifact = own(&inner, id)?;
     let place = artifact_url(&inner, &grant, &artifact);
     Ok((StatusCode::FOUND, [(header::LOCATION, place)]).into_response())

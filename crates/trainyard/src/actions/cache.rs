@@ -87,7 +87,11 @@ impl Cache {
                     // When it was used decides what `prune` takes.
                     let _ = fs::write(self.mark(&sha), "");
                 } else {
-                    self.fetch(&address, &sha, patience)?;
+                    self.fetch(&address, &sha, patience).map_err(|e| {
+                        let name = format!("{}@{}", wanted.slug(), wanted.reference);
+                        Error::new(format!("Unable to resolve action `{name}`: {}", e.message))
+                            .hint(format!("looked in {}", places.in_words(wanted)))
+                    })?;
                 }
                 Ok((tree, Some(sha)))
             }
@@ -98,10 +102,14 @@ impl Cache {
         if let Some(folder) = places.local(wanted) {
             return Ok(Found::Folder(folder.to_owned()));
         }
+        let mut lacking: Vec<String> = Vec::new();
         for address in places.mirrors(wanted) {
             match places::commit(&address, wanted, patience) {
-                Ok(Some(sha)) => return Ok(Found::Commit { address, sha }),
-                Ok(None) => {}
+                Ok(Some(sha)) => {
+                    self.remember(wanted, &address, &sha)?;
+                    return Ok(Found::Commit { address, sha });
+                }
+                Ok(None) => lacking.push(address),
                 // A mirror over a network that does not answer is passed over.
                 Err(_) if places::is_remote(&address) => {}
                 Err(error) => return Err(error),
@@ -124,16 +132,7 @@ impl Cache {
         }
         match (places::commit(&address, wanted, patience), known) {
             (Ok(Some(sha)), _) => {
-                let known = Known {
-                    slug: wanted.slug(),
-                    reference: wanted.reference.clone(),
-                    sha: sha.clone(),
-                    address: address.clone(),
-                };
-                if let (Some(folder), Ok(text)) = (path.parent(), serde_json::to_vec(&known)) {
-                    create_dir(folder)?;
-                    fs::write(&path, text).map_err(|e| Error::io("write", &path, &e))?;
-                }
+                self.remember(wanted, &address, &sha)?;
                 Ok(Found::Commit { address, sha })
             }
             // Offline, what was there once will do.
@@ -145,6 +144,13 @@ impl Cache {
                 wanted.reference
             ))
             .hint(format!("looked in {}", places.in_words(wanted)))),
+            (Err(_), None) if !lacking.is_empty() => Err(Error::new(format!(
+                "Unable to resolve action `{}@{}`: {} has no such ref, and {} is not reached",
+                wanted.slug(),
+                wanted.reference,
+                lacking.join(", "),
+                places.forge(wanted)
+            ))),
             (Err(error), None) => Err(Error::new(format!(
                 "Unable to resolve action `{}@{}`: {}",
                 wanted.slug(),
@@ -153,6 +159,22 @@ impl Cache {
             ))
             .hint(format!("looked in {}", places.in_words(wanted)))),
         }
+    }
+
+    /// Keeps what a ref was.
+    fn remember(&self, wanted: &Reference, address: &str, sha: &str) -> Result<()> {
+        let path = self.known(wanted);
+        let known = Known {
+            slug: wanted.slug(),
+            reference: wanted.reference.clone(),
+            sha: sha.to_owned(),
+            address: address.to_owned(),
+        };
+        if let (Some(folder), Ok(text)) = (path.parent(), serde_json::to_vec(&known)) {
+            create_dir(folder)?;
+            fs::write(&path, text).map_err(|e| Error::io("write", &path, &e))?;
+        }
+        Ok(())
     }
 
     /// Brings the tree of a commit here. It shows only when it is whole; of several that want it

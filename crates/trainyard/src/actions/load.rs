@@ -23,7 +23,7 @@ use crate::host::workspace::Workspace;
 use crate::run::files::Tree;
 
 /// How deep actions may use each other (`Constants.CompositeActionsMaxDepth`).
-const MAX_DEPTH: usize = 10;
+const MAX_DEPTH: usize = 9;
 /// Actions of one job.
 const MAX_ACTIONS: usize = 500;
 
@@ -86,13 +86,13 @@ impl JobActions {
         &mut self,
         names: &[String],
         workspace: &Workspace,
-        depth: usize,
+        chain: &mut Vec<String>,
         set: &mut LoadedSet,
     ) -> Result<(), String> {
-        if depth > MAX_DEPTH {
-            return Err(format!("Composite action depth exceeded max depth {MAX_DEPTH}"));
-        }
         for name in names {
+            if chain.len() > MAX_DEPTH || chain.contains(name) {
+                return Err(format!("Composite action depth exceeded max depth {MAX_DEPTH}"));
+            }
             if set.contains_key(name) {
                 continue;
             }
@@ -105,7 +105,9 @@ impl JobActions {
                 _ => Vec::new(),
             };
             set.insert(name.clone(), loaded);
-            self.all(&nested, workspace, depth + 1, set)?;
+            chain.push(name.clone());
+            self.all(&nested, workspace, chain, set)?;
+            chain.pop();
         }
         Ok(())
     }
@@ -252,7 +254,7 @@ fn read(uses: &str, folder: &Path, origin: Option<(String, String)>) -> Result<R
 impl Actions for JobActions {
     fn prepare(&mut self, uses: &[String], workspace: &Workspace) -> Result<LoadedSet, String> {
         let mut set = LoadedSet::new();
-        self.all(uses, workspace, 1, &mut set)?;
+        self.all(uses, workspace, &mut Vec::new(), &mut set)?;
         Ok(set)
     }
 

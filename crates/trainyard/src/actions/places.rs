@@ -58,7 +58,13 @@ impl Places {
             if mirror.contains("{owner}") || mirror.contains("{name}") {
                 return mirror.replace("{owner}", &wanted.owner).replace("{name}", &wanted.name);
             }
-            format!("{}/{}/{}.git", mirror.trim_end_matches('/'), wanted.owner, wanted.name)
+            let folder = mirror.trim_end_matches('/');
+            if is_remote(folder) {
+                return format!("{folder}/{}/{}.git", wanted.owner, wanted.name);
+            }
+            // Names ignore case at the forge.
+            let owner = child(Path::new(folder), &wanted.owner);
+            child(&owner, &format!("{}.git", wanted.name)).to_string_lossy().into_owned()
         };
         self.mirrors.iter().map(address).filter(|a| is_remote(a) || Path::new(a).exists()).collect()
     }
@@ -76,6 +82,17 @@ impl Places {
         places.push(self.forge(wanted));
         places.join(", ")
     }
+}
+
+/// The child of that name, in whichever case it is there.
+fn child(folder: &Path, name: &str) -> PathBuf {
+    let plain = folder.join(name);
+    if plain.exists() {
+        return plain;
+    }
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let same = |e: &std::fs::DirEntry| e.file_name().to_string_lossy().eq_ignore_ascii_case(name);
+    entries.into_iter().find(same).map_or(plain, |e| e.path())
 }
 
 /// Whether git reaches an address over a network.

@@ -1,6 +1,7 @@
 //! Files as a tar, uncompressed: the store finds equal pieces in it, and compresses them itself.
 //!
-//! Entries below the workspace are named `w/…`, others `a/…` by their whole path. What comes out
+//! Entries below the workspace are named `w/…`, those below the job's temporary folder `t/…`, others
+//! `a/…` by their whole path. What comes out
 //! is laid only where the cache's own paths are, and never through a link that came out with it.
 
 use std::collections::BTreeSet;
@@ -12,12 +13,13 @@ use std::path::{Component, Path, PathBuf};
 use tar::{Archive, Builder, EntryType, Header};
 
 /// Writes these files, and folders with all that is in them.
-pub fn pack(paths: &[PathBuf], workspace: &Path, target: impl Write) -> io::Result<u64> {
+/// The bases are the workspace and the temporary folder.
+pub fn pack(paths: &[PathBuf], bases: (&Path, &Path), target: impl Write) -> io::Result<u64> {
     let mut builder = Builder::new(target);
     builder.follow_symlinks(false);
     let mut count = 0;
     for path in paths {
-        pack_one(&mut builder, path, workspace, &mut count)?;
+        pack_one(&mut builder, path, bases, &mut count)?;
     }
     builder.into_inner()?.flush()?;
     Ok(count)
@@ -26,13 +28,14 @@ pub fn pack(paths: &[PathBuf], workspace: &Path, target: impl Write) -> io::Resu
 fn pack_one(
     builder: &mut Builder<impl Write>,
     path: &Path,
-    workspace: &Path,
+    bases: (&Path, &Path),
     count: &mut u64,
 ) -> io::Result<()> {
     let meta = path.symlink_metadata()?;
-    let name = match path.strip_prefix(workspace) {
-        Ok(inside) => Path::new("w").join(inside),
-        Err(_) => Path::new("a").join(path.strip_prefix("/").unwrap_or(path)),
+    let name = match (path.strip_prefix(bases.0), path.strip_prefix(bases.1)) {
+        (Ok(inside), _) => Path::new("w").join(inside),
+        (_, Ok(inside)) => Path::new("t").join(inside),
+        _ => Path::new("a").join(path.strip_prefix("/").unwrap_or(path)),
     };
     *count += 1;
     if meta.is_dir() {
@@ -41,7 +44,7 @@ fn pack_one(
             fs::read_dir(path)?.map(|e| e.map(|e| e.path())).collect::<io::Result<_>>()?;
         children.sort();
         for child in children {
-            pack_one(builder, &child, workspace, count)?;
+            pack_one(builder, &child, bases, count)?;
         }
     } else if meta.is_file() {
         let mut file = File::open(path)?;
@@ -74,7 +77,7 @@ impl Read for Zeros {
 }
 
 /// Lays the files where they were. `roots` are the only places where something may be laid.
-pub fn unpack(source: impl Read, workspace: &Path, roots: &[PathBuf]) -> io::Result<u64> {
+pub fn unpack(source: impl Read, bases: (&Path, &Path), roots: &[PathBuf]) -> io::Result<u64> {
     let mut archive = Archive::new(source);
     let mut folders: Vec<(PathBuf, u32, u64)> = Vec::new();
     let mut laid = Laid::default();
@@ -83,8 +86,7 @@ pub fn unpack(source: impl Read, workspace: &Path, roots: &[PathBuf]) -> io::Res
         let mut entry = entry?;
         let name = entry.path()?.into_owned();
         let refused = |why: &str| io::Error::other(format!("the entry '{}' {why}", name.display()));
-        let target =
-            place(&name, workspace).ok_or_else(|| refused("has a name that leads away"))?;
+        let target = place(&name, bases).ok_or_else(|| refused("has a name that leads away"))?;
         if !roots.iter().any(|root| target.starts_with(root)) {
             return Err(refused("lies outside the paths of the cache"));
         }
@@ -135,10 +137,11 @@ fn set_time(file: &File, seconds: u64) {
 }
 
 /// Where an entry belongs; none if its name is not one that [`pack`] gives.
-fn place(name: &Path, workspace: &Path) -> Option<PathBuf> {
+fn place(name: &Path, bases: (&Path, &Path)) -> Option<PathBuf> {
     let mut parts = name.components();
     let base = match parts.next()? {
-        Component::Normal(kind) if kind == "w" => workspace.to_owned(),
+        Component::Normal(kind) if kind == "w" => bases.0.to_owned(),
+        Component::Normal(kind) if kind == "t" => bases.1.to_owned(),
         Component::Normal(kind) if kind == "a" => PathBuf::from("/"),
         _ => return None,
     };
@@ -250,12 +253,12 @@ mod tests {
         fs::set_permissions(ws.join("d/e"), fs::Permissions::from_mode(0o555)).unwrap();
         let paths = [ws.join("d"), folder.0.join("home")];
         let mut bytes = Vec::new();
-        pack(&paths, &ws, &mut bytes).unwrap();
+        pack(&paths, (&ws, &folder.0.join("temp")), &mut bytes).unwrap();
         let old = ws.join("d/e/run.sh").metadata().unwrap().modified().unwrap();
         fs::set_permissions(ws.join("d/e"), fs::Permissions::from_mode(0o755)).unwrap();
         fs::remove_dir_all(ws.join("d")).unwrap();
         fs::remove_dir_all(folder.0.join("home")).unwrap();
-        assert_eq!(unpack(bytes.as_slice(), &ws, &paths).unwrap(), 6);
+        assert_eq!(unpack(bytes.as_slice(), (&ws, &folder.0.join("temp")), &paths).unwrap(), 6);
         let meta = ws.join("d/e/run.sh").metadata().unwrap();
         assert_eq!(meta.permissions().mode() & 0o777, 0o755);
         let seconds =
@@ -290,7 +293,7 @@ mod tests {
             vec![("w/d/p", EntryType::Fifo, "")],
         ] {
             let bytes = evil(&entries);
-            let done = unpack(bytes.as_slice(), &ws, &[ws.join("d")]);
+            let done = unpack(bytes.as_slice(), (&ws, &folder.0.join("temp")), &[ws.join("d")]);
             assert!(done.is_err(), "{entries:?}");
         }
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
@@ -299,7 +302,7 @@ mod tests {
             ("w/d/f", EntryType::Symlink, &format!("{target}/kept")),
             ("w/d/f", EntryType::Regular, "good"),
         ]);
-        unpack(bytes.as_slice(), &ws, &[ws.join("d")]).unwrap();
+        unpack(bytes.as_slice(), (&ws, &folder.0.join("temp")), &[ws.join("d")]).unwrap();
         assert!(!outside.join("kept").exists());
         assert_eq!(fs::read_to_string(ws.join("d/f")).unwrap(), "good");
     }

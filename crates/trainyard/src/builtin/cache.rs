@@ -36,6 +36,7 @@ struct Wanted {
     restore: Vec<String>,
     patterns: Vec<String>,
     workspace: PathBuf,
+    temp: PathBuf,
     home: PathBuf,
 }
 
@@ -62,13 +63,18 @@ impl Wanted {
             restore,
             patterns: lines("path"),
             workspace: PathBuf::from(variable("GITHUB_WORKSPACE")?),
+            temp: PathBuf::from(variable("RUNNER_TEMP")?),
             home: std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default(),
         })
     }
 
     /// What must be the same for an entry to fit: the paths, and how they are packed.
     fn version(&self) -> String {
-        let text = format!("trainyard-tar-1|{}", self.patterns.join("|"));
+        // The folders of a job are not always the same ones.
+        let (workspace, temp) = (self.workspace.to_string_lossy(), self.temp.to_string_lossy());
+        let paths = self.patterns.join("|");
+        let paths = paths.replace(workspace.as_ref(), "$WORKSPACE").replace(temp.as_ref(), "$TEMP");
+        let text = format!("trainyard-tar-1|{paths}");
         Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
     }
 
@@ -126,11 +132,17 @@ fn find(facts: &JobFacts, wanted: &Wanted) -> Result<Option<String>> {
         return Ok(Some(entry.key));
     }
     println!("Cache Size: ~{} MB ({} B)", entry.size / 1024 / 1024, entry.size);
-    let roots = wanted.globs()?.search_paths();
+    let roots = match wanted.globs() {
+        Ok(globs) => globs.search_paths(),
+        Err(error) => {
+            warn(&error.message);
+            return Ok(None);
+        }
+    };
     let laid = store
         .reader(entry.blob)
         .map_err(std::io::Error::other)
-        .and_then(|reader| archive::unpack(reader, &wanted.workspace, &roots));
+        .and_then(|reader| archive::unpack(reader, (&wanted.workspace, &wanted.temp), &roots));
     let count = match laid {
         Ok(count) => count,
         Err(error) => {
@@ -229,7 +241,7 @@ fn keep(facts: &JobFacts, wanted: &Wanted) -> Result<()> {
         taken();
         return Ok(());
     }
-    let draft = pack(&store, &paths, &wanted.workspace)?;
+    let draft = pack(&store, &paths, (&wanted.workspace, &wanted.temp))?;
     let (size, stored) = (draft.size, draft.stored());
     match store.save_cache(&new, draft) {
         Ok(_) => {
@@ -245,7 +257,7 @@ fn keep(facts: &JobFacts, wanted: &Wanted) -> Result<()> {
     Ok(())
 }
 
-fn pack(store: &Store, paths: &[PathBuf], workspace: &Path) -> Result<trainyard_blob::Draft> {
+fn pack(store: &Store, paths: &[PathBuf], bases: (&Path, &Path)) -> Result<trainyard_blob::Draft> {
     // One within another is packed with that one.
     let outer: Vec<PathBuf> = paths
         .iter()
@@ -254,7 +266,7 @@ fn pack(store: &Store, paths: &[PathBuf], workspace: &Path) -> Result<trainyard_
         .collect();
     let mut writer = store.writer(false);
     let buffered = BufWriter::with_capacity(1024 * 1024, &mut writer);
-    archive::pack(&outer, workspace, buffered)
+    archive::pack(&outer, bases, buffered)
         .map_err(|e| Error::new(format!("the files cannot be packed: {e}")))?;
     writer.finish().map_err(|e| said(&e))
 }

@@ -196,6 +196,37 @@ fn flag(name: &str) -> Result<bool> {
     }
 }
 
+/// `cache` of the setup actions: the package managers' own caches are this machine's and stay, but
+/// what the action refuses is refused. `known` are the managers with the files that they look for.
+fn check_cache(known: &[(&str, &[&str])]) -> Result<()> {
+    let wanted = input("cache");
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let Some((_, files)) = known.iter().find(|(name, _)| *name == wanted) else {
+        return Err(Error::new(format!("Caching for '{wanted}' is not supported")));
+    };
+    let workspace = PathBuf::from(variable("GITHUB_WORKSPACE")?);
+    let given = input("cache-dependency-path");
+    let patterns = match given.is_empty() {
+        true => files.iter().map(|f| format!("**/{f}")).collect::<Vec<_>>().join("\n"),
+        false => given,
+    };
+    let options = crate::host::globs::Options::default();
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let globs = crate::host::globs::Globs::new(&patterns, &workspace, &home, options);
+    let found = globs.map_err(Error::new)?.find().map_err(|e| Error::new(e.to_string()))?;
+    if found.iter().any(|f| f.is_file()) {
+        println!("`cache: {wanted}`: the package manager's own cache on this machine is used");
+        return Ok(());
+    }
+    Err(Error::new(format!(
+        "No file in {} matched to [{}], make sure you have checked out the target repository",
+        workspace.display(),
+        patterns.replace('\n', " or ")
+    )))
+}
+
 /// A warning of the step.
 fn warn(message: &str) {
     println!("::warning::{}", escape(message));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::python::{arch, parse_version, satisfies};
-use super::{JobFacts, append, flag, input, links, variable};
+use super::{JobFacts, append, check_cache, flag, input, links, variable};
 use crate::error::{Error, Result};
 use crate::host::environment::which;
 
@@ -44,6 +44,11 @@ pub fn run(_: &JobFacts) -> Result<()> {
     };
     let version = version(&program)
         .ok_or_else(|| Error::new(format!("{} does not answer", program.display())))?;
+    check_cache(&[
+        ("npm", &["package-lock.json", "npm-shrinkwrap.json", "yarn.lock"]),
+        ("yarn", &["yarn.lock"]),
+        ("pnpm", &["pnpm-lock.yaml"]),
+    ])?;
     println!("Successfully set up Node {version} from {}", program.display());
     let prefix = temp.join("_npm");
     let mut paths = Vec::new();

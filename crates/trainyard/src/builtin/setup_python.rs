@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::python::{Interpreter, arch, interpreters, make_environment, satisfies};
-use super::{JobFacts, append, input, variable};
+use super::{JobFacts, append, check_cache, input, variable};
 use crate::error::{Error, Result};
 
 /// The inputs of actions/setup-python v4 to v7 with their defaults.
@@ -29,12 +29,11 @@ pub const INPUTS: &[(&str, Option<&str>)] = &[
 pub fn run(_: &JobFacts) -> Result<()> {
     let wanted = wanted_versions()?;
     let all = interpreters();
-    if !input("cache").is_empty() {
-        println!(
-            "`cache: {}` is not needed here: the package index's own cache is used",
-            input("cache")
-        );
-    }
+    check_cache(&[
+        ("pip", &["requirements.txt", "pyproject.toml"]),
+        ("pipenv", &["Pipfile.lock"]),
+        ("poetry", &["poetry.lock"]),
+    ])?;
     for version in &wanted {
         let prereleases = input("allow-prereleases") == "true" || version.ends_with("-dev");
         let chosen = choose(&all, version, prereleases)?;

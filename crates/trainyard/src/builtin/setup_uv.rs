@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::python::arch;
+use super::python::{arch, interpreters};
 use super::{JobFacts, append, flag, input, links, variable};
 use crate::error::{Error, Result};
 use crate::host::environment::which;
@@ -166,7 +166,10 @@ fn fetch(wanted: &str, tools: &Path) -> Result<PathBuf> {
     let temp = PathBuf::from(variable("RUNNER_TEMP")?).join("_uv");
     let package = format!("uv{wanted}");
     println!("Bringing {package} from the package index");
-    let done = Command::new("python3")
+    // Not by the name on the PATH, which may stand for an environment of the job's.
+    let all = interpreters();
+    let python = all.first().ok_or_else(|| Error::new("there is no Python to bring uv with"))?;
+    let done = Command::new(&python.path)
         .args([
             "-m",
             "pip",

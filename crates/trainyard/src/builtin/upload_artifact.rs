@@ -146,7 +146,8 @@ fn find(patterns: &str) -> Result<(Vec<PathBuf>, PathBuf)> {
     let globs = Globs::new(patterns, &workspace, &home, options)
         .map_err(|e| Error::new(format!("path: {e}")))?;
     let mut files = globs.find().map_err(|e| said(&e))?;
-    files.retain(|f| !f.is_dir());
+    // Neither folders nor pipes, which would wait for ever.
+    files.retain(|f| f.is_file());
     let roots = globs.search_paths();
     let root = match &roots[..] {
         [] => workspace,

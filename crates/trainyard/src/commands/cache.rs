@@ -82,6 +82,9 @@ pub fn run(command: &CacheCommand) -> Result<Exit> {
         }
         CacheCommand::Delete { ids } => {
             for id in ids {
+                store.cache(*id).map_err(|e| failed(&e))?.ok_or_else(|| missing(*id))?;
+            }
+            for id in ids {
                 if !store.delete_cache(*id).map_err(|e| failed(&e))? {
                     return Err(missing(*id));
                 }

@@ -42,6 +42,13 @@ impl Globs {
             if plain.is_empty() {
                 continue;
             }
+            // A leading `./` is the base itself; further on they are not allowed.
+            let rest = plain.strip_prefix("./").unwrap_or(plain);
+            if rest != "." && rest.split('/').any(|part| matches!(part, "." | "..")) {
+                return Err(format!(
+                    "Invalid pattern '{plain}'. Relative pathing '.' and '..' is not allowed."
+                ));
+            }
             let full = absolute(plain, base, home);
             let shown = full.to_string_lossy().into_owned();
             let mut forms = vec![shown.clone()];
@@ -216,7 +223,8 @@ mod tests {
         check("link", upload, &["link/q"]);
         check(".dot", Options { no_hidden: false, ..upload }, &[".dot/x"]);
         check("nothing/*", upload, &[]);
-        check("# remark\n./d/../a.txt", upload, &["a.txt"]);
+        check("# remark\n./a.txt", upload, &["a.txt"]);
+        assert!(Globs::new("../x", Path::new("/a"), Path::new("/h"), upload).is_err());
         check("d/*\nz", plain, &["d/.hid", "d/b.txt", "d/e", "z"]);
     }
 }

@@ -57,20 +57,20 @@ impl Workspace {
         Ok(workspace)
     }
 
-    /// Removes what is left of a job that could not be started.
-    pub fn discard(root: &Path) {
-        let _ = std::fs::remove_dir_all(root);
-    }
-
     /// Removes them. Steps may have taken away rights on folders; those are given back first.
     pub fn remove(&self) {
         // In memory or within the root; either way it is this job's alone.
         let _ = std::fs::remove_dir_all(&self.command_files);
-        if std::fs::remove_dir_all(&self.root).is_err() {
-            give_rights(&self.root, 0);
-            // What still cannot be removed is left; the folder of the run names it.
-            let _ = std::fs::remove_dir_all(&self.root);
-        }
+        remove(&self.root);
+    }
+}
+
+/// Removes a folder, whatever rights steps took away in it.
+pub fn remove(root: &Path) {
+    if root.exists() && std::fs::remove_dir_all(root).is_err() {
+        give_rights(root, 0);
+        // What still cannot be removed is left, and tried again when the folder is used next.
+        let _ = std::fs::remove_dir_all(root);
     }
 }
 

@@ -346,6 +346,8 @@ fn pull_payload(
     repository: &Value,
 ) {
     let head = short(&event.reference);
+    // One number a branch: caches of pull requests go by it.
+    let number = Value::Number((id_of(head) % 9_999.0).floor() + 1.0);
     let title = event.head.message.lines().next().unwrap_or_default();
     let side = |name: &str, sha: &str| {
         Value::object([
@@ -360,7 +362,7 @@ fn pull_payload(
     };
     let before = base_commit.or(event.head.parent.as_deref()).unwrap_or(NO_COMMIT);
     let pull = Value::object([
-        ("number", Value::Number(1.0)),
+        ("number", number.clone()),
         ("state", text("open")),
         ("title", text(title)),
         ("body", Value::Null),
@@ -372,6 +374,6 @@ fn pull_payload(
         ("base", side(base, before)),
     ]);
     out.insert("action", text("synchronize"));
-    out.insert("number", Value::Number(1.0));
+    out.insert("number", number);
     out.insert("pull_request", pull);
 }

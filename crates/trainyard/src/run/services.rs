@@ -1,5 +1,4 @@
-//! The services of a local run: started with the first job that may need them, and what each job
-//! is told of them.
+//! The services of a local run: started with its first job, and what each job is told of them.
 //!
 //! `GITHUB_SERVER_URL` stays what it is, as workflows compare it and the toolkit goes by it. git
 //! reaches the repository under test here by `url.….insteadOf`, given through the environment for
@@ -11,14 +10,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value as Json, json};
 use trainyard_blob::Store;
-use trainyard_job::spec::StepKind;
 use trainyard_model::Value;
 use trainyard_services::{Config, Grant, JobAccess, Limits, Remark, RepositoryFacts, Services};
-use trainyard_workflow::lower::{NodeDefinition, WorkflowFile};
-use trainyard_workflow::model::JobKind;
+use trainyard_workflow::lower::NodeDefinition;
 use trainyard_workflow::permissions::Level;
 
-use crate::builtin;
 use crate::error::{Error, Result};
 use crate::git::Repository;
 use crate::paths::create_dir;
@@ -70,20 +66,6 @@ pub fn start(
 
 fn text(event: &Event, name: &str) -> String {
     event.github.get(name).map(|v| v.to_text().into_owned()).unwrap_or_default()
-}
-
-/// Whether a job may talk to the services: it uses an action that is not wholly built in, may ask
-/// for an identity token, or its file speaks of the token or the addresses.
-pub fn needed(definition: &NodeDefinition, file: &WorkflowFile, builtins: bool) -> bool {
-    let Some(job) = definition.job else { return false };
-    let JobKind::Steps(steps) = &file.workflow.jobs[job].kind else { return false };
-    let uses = |uses: &str| !(builtins && builtin::find(uses).is_some());
-    let speaks = |word: &str| file.source.text().contains(word);
-    steps.steps.iter().any(|s| matches!(&s.kind, StepKind::Uses { action, .. } if uses(action)))
-        || id_token(definition)
-        || ["github.token", "GITHUB_TOKEN", "_API_URL", "GRAPHQL_URL", "ACTIONS_"]
-            .iter()
-            .any(|w| speaks(w))
 }
 
 fn id_token(definition: &NodeDefinition) -> bool {
@@ -195,6 +177,9 @@ pub fn grant(
         scopes: cache_scopes(github),
         id_token: id_token(definition),
         claims,
+        permissions: definition.permissions.as_ref().map(|p| {
+            p.iter().map(|(name, level)| (name.to_owned(), level.as_str().to_owned())).collect()
+        }),
         expires: seconds,
     };
     services.grant(grant).map_err(|e| e.to_string())
@@ -212,6 +197,10 @@ pub fn git_config(access: &JobAccess, slug: &str) -> Vec<(String, String)> {
     ];
     let mut settings: Vec<(String, String)> =
         forms.into_iter().map(|form| (format!("url.{here}.insteadOf"), form)).collect();
+    // A push, too, comes here, and is refused: it would go out with the user's own rights.
+    for form in [format!("https://github.com/{slug}"), format!("git@github.com:{slug}")] {
+        settings.push((format!("url.{here}.pushInsteadOf"), form));
+    }
     // Not in the address itself, which `git remote -v` shows.
     let password = STANDARD.encode(format!("x-access-token:{}", access.token));
     for place in [here.clone(), format!("{here}.git")] {

@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::host::environment;
 use crate::host::job::{self, Happening, Surroundings};
 use crate::host::workspace::Workspace;
-use crate::paths::job_dir;
+use crate::paths::{WorkFolder, job_log};
 use crate::run::assignment::{RunFacts, job_facts, machine};
 use crate::run::services::{self, JobIdentity};
 use crate::ui::Event as Show;
@@ -53,8 +53,6 @@ impl Driver<'_, '_> {
                 if let Some(services) = &self.services {
                     services.revoke(run.id, i64::from(node.0));
                 }
-                let folder = job_dir(&self.world.data, run.id, node.0);
-                Workspace::discard(&folder);
                 let finish = Command::Finish {
                     node,
                     epoch,
@@ -78,9 +76,11 @@ impl Driver<'_, '_> {
         let world = self.world;
         let name = world.event.repository.rsplit('/').next().unwrap_or("repository");
         let tracking = format!("trainyard_{}_{}", run.row.id, node.0);
-        let folder = job_dir(&world.data, run.row.id, node.0);
-        let workspace = Workspace::create(&folder, name, &self.tools, &self.runs[index].event_text)
-            .map_err(|e| e.message)?;
+        let folder =
+            WorkFolder::take(&world.data, &world.event.repository).map_err(|e| e.message)?;
+        let event = &self.runs[index].event_text;
+        let workspace =
+            Workspace::create(&folder.path, name, &self.tools, event).map_err(|e| e.message)?;
         let access = self.access(index, node, epoch)?;
         let run = &self.runs[index];
         let debug = world.secrets.get("ACTIONS_STEP_DEBUG").map(|s| s.expose() == "true");
@@ -94,7 +94,7 @@ impl Driver<'_, '_> {
         };
         let machine = machine(&run.semantics, &run.state, node, &workspace, &facts)?;
         let limit = run.state.instance(node).resolved.as_ref().map_or(0, |r| r.timeout_ms);
-        let log = folder.with_extension("log");
+        let log = job_log(&world.data, run.row.id, node.0);
         let job_facts = JobFacts {
             root: world.repo.root.clone(),
             common_dir: world.repo.common_dir.clone(),
@@ -155,6 +155,7 @@ impl Driver<'_, '_> {
                 // The end is told first: the history is written while the folders go.
                 let _ = sender.send(Message::Ended(index, node, epoch, end));
                 workspace.remove();
+                drop(folder);
             })
         };
         let run = &self.runs[index];
@@ -193,9 +194,6 @@ impl Driver<'_, '_> {
         let definition = run.semantics.definitions[instance.plan.index()] as usize;
         let definition = run.semantics.nodes[definition].clone();
         let file = self.file_of(index, node);
-        if !services::needed(&definition, &file, self.actions.builtin) {
-            return Ok(None);
-        }
         if self.services.is_none() {
             let World { data, repo, event, settings, .. } = self.world;
             let sender = self.sender.clone();

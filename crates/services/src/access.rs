@@ -118,7 +118,8 @@ impl Access {
         let encode = |v: &Value| URL_SAFE_NO_PAD.encode(v.to_string());
         let head =
             format!("{}.{}", encode(&json!({"typ": "JWT", "alg": "HS256"})), encode(&claims));
-        let runtime = format!("{head}.{}", URL_SAFE_NO_PAD.encode(self.mac(&head)));
+        let signature = URL_SAFE_NO_PAD.encode(self.mac(&head));
+        let runtime = format!("{head}.{signature}");
         let mut action_env = vec![
             ("ACTIONS_RUNTIME_URL".to_owned(), format!("{base}/")),
             ("ACTIONS_RUNTIME_TOKEN".to_owned(), runtime.clone()),
@@ -128,7 +129,8 @@ impl Access {
         ];
         action_env.push(("ACTIONS_ORCHESTRATION_ID".to_owned(), format!("{run}.{job}")));
         let mut step_env = Vec::new();
-        let mut secrets = vec![token.clone(), runtime.clone()];
+        // Of the runtime token the signature is what opens something; the rest is for all to read.
+        let mut secrets = vec![token.clone(), signature];
         let mut grants = self.grants();
         if grant.id_token {
             // The client puts `&audience=` behind it, so there must be a `?` already.

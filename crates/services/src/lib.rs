@@ -154,7 +154,8 @@ impl Inner {
 /// The services, for as long as this lives.
 pub struct Services {
     inner: Shared,
-    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    /// Closed to stop them.
+    stop: Option<std::io::PipeWriter>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -181,25 +182,11 @@ impl Services {
             sink: config.sink,
             base,
         });
-        let app = router(Arc::clone(&inner));
-        let (stop, stopped) = tokio::sync::oneshot::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|e| failed(&e))?;
+        let (wake, stop) = std::io::pipe().map_err(|e| failed(&e))?;
+        let shared = Arc::clone(&inner);
         let thread = std::thread::Builder::new()
             .name("services".into())
-            .spawn(move || {
-                runtime.block_on(async move {
-                    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-                    tokio::select! {
-                        _ = axum::serve(listener, app) => {}
-                        _ = stopped => {}
-                    }
-                });
-                // What still runs belongs to jobs that are over.
-                runtime.shutdown_background();
-            })
+            .spawn(move || wait_and_serve(listener, wake, shared))
             .map_err(|e| failed(&e))?;
         Ok(Services { inner, stop: Some(stop), thread: Some(thread) })
     }
@@ -223,13 +210,46 @@ impl Services {
 
 impl Drop for Services {
     fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
-        }
+        self.stop = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
+}
+
+/// Waits for the first call, and only then makes what serves it: most jobs never call.
+fn wait_and_serve(listener: std::net::TcpListener, stop: std::io::PipeReader, inner: Shared) {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let called = loop {
+        let mut fds = [PollFd::new(&listener, PollFlags::IN), PollFd::new(&stop, PollFlags::IN)];
+        match poll(&mut fds, None) {
+            Ok(_) => break fds[1].revents().is_empty(),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => break false,
+        }
+    };
+    if !called {
+        return;
+    }
+    // Without one, callers find nobody: that is what they are told then.
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return;
+    };
+    runtime.block_on(async move {
+        let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+        let app = router(inner);
+        let stopped = tokio::task::spawn_blocking(move || {
+            let mut byte = [0];
+            // Nothing is ever written: it ends when the other side is closed.
+            let _ = std::io::Read::read(&mut &stop, &mut byte);
+        });
+        tokio::select! {
+            _ = axum::serve(listener, app) => {}
+            _ = stopped => {}
+        }
+    });
+    // What still runs belongs to jobs that are over.
+    runtime.shutdown_background();
 }
 
 fn router(inner: Shared) -> Router {

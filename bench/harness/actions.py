@@ -32,21 +32,28 @@ def composite(bench: Bench) -> list[Entry]:
 
 
 def javascript(bench: Bench) -> list[Entry]:
-    """Twenty steps of a JavaScript action that does next to nothing; the floor starts node as often."""
+    """Twenty steps of a JavaScript action that does next to nothing; the floor starts node as often.
+
+    The floor's output goes into a pipe, as any runner must read it: node itself takes longer to set one up than
+    /dev/null. The action is of the workflow's own repository (`$/`), so no checkout is measured with it; act does
+    not know that form and stands aside.
+    """
     script = "console.log(`ran-${process.env['INPUT_NUMBER']}`)\n"
     action = (
         "name: js\ndescription: says a number\ninputs:\n  number:\n    description: it\n"
         "runs:\n  using: node20\n  main: index.js\n"
     )
-    uses = "".join(f"      - uses: ./js\n        with: {{number: {n}}}\n" for n in range(20))
+    uses = "".join(f"      - uses: $/js\n        with: {{number: {n}}}\n" for n in range(20))
     files = [("js/action.yml", action), ("js/index.js", script)]
-    place = repository(bench.scratch / "repository", {"ci.yml": workflow(job("a", CHECKOUT + uses))}, files)
+    place = repository(bench.scratch / "repository", {"ci.yml": workflow(job("a", uses))}, files)
     node, main = shlex.quote(program("node")), shlex.quote(str(place / "js" / "index.js"))
     driver = bench.scratch / "driver"
     driver.write_text("set -e\n" + "".join(f"INPUT_NUMBER={n} {node} {main}\n" for n in range(20)))
     expect = expect_markers(range(20))
-    floor = Command((program("sh"), str(driver)), bench.scratch, bench.environment(FLOOR))
-    return [*bench.run(place, expect), Entry(FLOOR, floor, expect)]
+    piped = f"{shlex.quote(program('sh'))} {shlex.quote(str(driver))} | cat"
+    floor = Command((program("sh"), "-ec", piped), bench.scratch, bench.environment(FLOOR))
+    own = [entry for entry in bench.run(place, expect) if entry.label == TRAINYARD]
+    return [*own, Entry(FLOOR, floor, expect)]
 
 
 def random_file(path: Path, size: int) -> Path:

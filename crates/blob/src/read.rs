@@ -73,12 +73,12 @@ impl BlobReader<'_> {
     }
 
     /// The next chunk; none at the end.
-    pub fn next_chunk(&mut self) -> Result<Option<&[u8]>> {
+    pub fn next_chunk(&mut self) -> Result<Option<Vec<u8>>> {
         let Some(hash) = self.chunks.get(self.next).copied() else { return Ok(None) };
         self.next += 1;
         self.load(&hash)?;
-        self.at = self.current.len();
-        Ok(Some(&self.current))
+        self.at = 0;
+        Ok(Some(std::mem::take(&mut self.current)))
     }
 
     /// Loads a chunk. One that is damaged is forgotten, so that the next blob that has it stores

@@ -100,11 +100,19 @@ impl Drop for Draft {
     }
 }
 
+/// Bytes in the middle of a chunk by which it is judged whether compressing it pays.
+const SAMPLE: usize = 32 * 1024;
+
 fn pack_chunk(raw: Vec<u8>) -> Packed {
     let hash = *blake3::hash(&raw).as_bytes();
     let size = raw.len();
-    let compressed =
-        zstd::bulk::compress(&raw, 1).ok().filter(|c| c.len() + c.len() / 16 < raw.len());
+    let compress = |bytes: &[u8]| {
+        zstd::bulk::compress(bytes, 1).ok().filter(|c| c.len() + c.len() / 16 < bytes.len())
+    };
+    // Most of what is large is compressed already, and trying costs more than all the rest.
+    let middle = size / 2;
+    let worth = size < 4 * SAMPLE || compress(&raw[middle..middle + SAMPLE]).is_some();
+    let compressed = if worth { compress(&raw) } else { None };
     Packed { hash, size, compressed, raw }
 }
 

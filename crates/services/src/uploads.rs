@@ -127,33 +127,33 @@ impl Uploads {
     }
 }
 
-/// Writes a body into something on a thread that may block. Cut short, it is an error.
-async fn drain<W, T>(
-    body: Body,
-    limit: u64,
-    begin: impl FnOnce() -> Result<W, Fault> + Send + 'static,
-    end: impl FnOnce(W) -> Result<T, Fault> + Send + 'static,
-) -> Result<T, Fault>
-where
-    W: Write,
-    T: Send + 'static,
-{
-    let (sender, mut receiver) = tokio::sync::mpsc::channel::<Option<Bytes>>(16);
-    let writing = tokio::task::spawn_blocking(move || {
-        let mut target = begin()?;
-        let mut whole = false;
-        while let Some(piece) = receiver.blocking_recv() {
+/// The pieces of a body, for a thread that may block.
+struct Pieces {
+    receiver: tokio::sync::mpsc::Receiver<Option<Bytes>>,
+    /// Whether the end was seen.
+    whole: bool,
+}
+
+impl Pieces {
+    fn write_to(&mut self, target: &mut impl Write) -> Result<(), Fault> {
+        while let Some(piece) = self.receiver.blocking_recv() {
             match piece {
                 Some(bytes) => target.write_all(&bytes)?,
-                None => whole = true,
+                None => self.whole = true,
             }
         }
-        match whole {
-            true => end(target),
-            false => Err(Fault::bad("the body was cut short")),
-        }
-    });
-    let mut body = body;
+        if self.whole { Ok(()) } else { Err(Fault::bad("the body was cut short")) }
+    }
+}
+
+/// Gives a body to a thread that may block. Cut short, it is an error, and that thread sees it.
+async fn drain<T: Send + 'static>(
+    mut body: Body,
+    limit: u64,
+    take: impl FnOnce(&mut Pieces) -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
+    let (sender, receiver) = tokio::sync::mpsc::channel::<Option<Bytes>>(64);
+    let taking = tokio::task::spawn_blocking(move || take(&mut Pieces { receiver, whole: false }));
     let mut size = 0u64;
     let mut fault = None;
     loop {
@@ -166,7 +166,7 @@ where
                     break;
                 }
                 if sender.send(Some(bytes)).await.is_err() {
-                    // The writer has failed, and says why.
+                    // Whoever takes them has failed, and says why.
                     break;
                 }
             }
@@ -181,8 +181,8 @@ where
         }
     }
     drop(sender);
-    let written = writing.await?;
-    fault.map_or(written, Err)
+    let taken = taking.await?;
+    fault.map_or(taken, Err)
 }
 
 /// `PUT` of a block, of the list of blocks, or of the whole at once.
@@ -236,30 +236,12 @@ pub(crate) async fn whole(
     limit: u64,
     digest: bool,
 ) -> Result<Draft, Fault> {
-    let (sender, receiver) = std::sync::mpsc::sync_channel::<Vec<u8>>(16);
-    let reading = tokio::task::spawn_blocking(move || -> Result<Draft, Fault> {
+    drain(body, limit, move |pieces| {
         let mut writer = store.writer(digest);
-        for piece in receiver {
-            writer.write_all(&piece)?;
-        }
+        pieces.write_to(&mut writer)?;
         Ok(writer.finish()?)
-    });
-    struct Channel(std::sync::mpsc::SyncSender<Vec<u8>>);
-    impl Write for Channel {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            let sent = self.0.send(bytes.to_vec());
-            sent.map_err(|_| std::io::Error::other("the store takes no more"))?;
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    // A writer of the store belongs to one thread, and this one says whether the body was whole.
-    let drained = drain(body, limit, move || Ok(Channel(sender)), |_| Ok(())).await;
-    let draft = reading.await?;
-    drained?;
-    draft
+    })
+    .await
 }
 
 /// A block; `wanted` is its size where that was told.
@@ -284,18 +266,15 @@ pub(crate) async fn put_block(
     // Two tries of one block may overlap: each writes a file of its own, the last one stays.
     let fresh = path.with_extension(format!("{:x}", rand_id()));
     let made = fresh.clone();
-    let written = drain(
-        body,
-        limit,
-        move || Ok(File::create(&made)?),
-        move |file: File| {
-            let size = file.metadata()?.len();
-            match wanted.is_none_or(|w| w == size) {
-                true => Ok(size),
-                false => Err(Fault::bad(format!("the piece has {size} bytes, not {wanted:?}"))),
-            }
-        },
-    )
+    let written = drain(body, limit, move |pieces| {
+        let mut file = File::create(&made)?;
+        pieces.write_to(&mut file)?;
+        let size = file.metadata()?.len();
+        match wanted.is_none_or(|w| w == size) {
+            true => Ok(size),
+            false => Err(Fault::bad(format!("the piece has {size} bytes, not {wanted:?}"))),
+        }
+    })
     .await;
     let size = match written {
         Ok(size) => size,
@@ -465,7 +444,7 @@ pub(crate) async fn stream(
         loop {
             let piece = match reader.next_chunk() {
                 Ok(None) => return,
-                Ok(Some(bytes)) => Ok(Bytes::copy_from_slice(bytes)),
+                Ok(Some(bytes)) => Ok(Bytes::from(bytes)),
                 Err(error) => {
                     // The next look-up is a miss then, and the next save makes it anew.
                     let _ = store.forget_caches(blob);

@@ -144,7 +144,7 @@ fn allowed(
         Some("read") => !write,
         _ => false,
     };
-    if wanted.iter().any(|name| enough(&name)) {
+    if wanted.iter().any(enough) {
         return Ok(grant);
     }
     let level = if write { "write" } else { "read" };

@@ -259,10 +259,17 @@ impl Actions for JobActions {
     }
 
     fn load(&mut self, uses: &str, workspace: &Workspace) -> Result<LoadedSet, String> {
-        if let Read::Refused(why) = self.one(uses, workspace)? {
-            return Err(why);
-        }
-        self.prepare(&[uses.to_owned()], workspace)
+        let loaded = match self.one(uses, workspace)? {
+            Read::Ready(loaded) => loaded,
+            Read::Refused(why) => return Err(why),
+        };
+        let nested = match &loaded.runs {
+            Runs::Composite(spec, _) => nested_uses(&spec.steps),
+            _ => Vec::new(),
+        };
+        let mut set = LoadedSet::from([(uses.to_owned(), loaded)]);
+        self.all(&nested, workspace, &mut vec![uses.to_owned()], &mut set)?;
+        Ok(set)
     }
 
     fn command(&self, action: &str, stage: Stage) -> (PathBuf, Vec<String>) {

@@ -392,14 +392,20 @@ fn what_the_setup_actions_refuse_is_refused() {
     for (step, wanted) in [
         ("actions/setup-node@v4, with: {cache: wrong}", "Caching for 'wrong' is not supported"),
         ("actions/setup-node@v4, with: {cache: npm}", "matched to [**/package-lock.json"),
-        ("actions/setup-python@v5, with: {cache: conda}", "Caching for 'conda' is not supported"),
-        ("actions/setup-python@v5, with: {cache: pip}", "matched to [**/requirements.txt"),
+        (
+            "actions/setup-python@v5, with: {python-version: 3.x, cache: conda}",
+            "Caching for 'conda' is not supported",
+        ),
+        (
+            "actions/setup-python@v5, with: {python-version: 3.x, cache: pip}",
+            "matched to [**/requirements.txt",
+        ),
     ] {
         job(&format!("      - {{uses: {step}}}\n")).run(&[]).exits(1).shows(wanted);
     }
     // What is found on the PATH does not come in front of the job's own Python.
     let repo = job(
-        "      - uses: actions/setup-python@v5\n      - uses: actions/setup-node@v4\n      - {uses: actions/setup-node@v4, with: {node-version: '>=18'}}\n      - run: which python python3 pip\n",
+        "      - {uses: actions/setup-python@v5, with: {python-version: 3.x}}\n      - uses: actions/setup-node@v4\n      - {uses: actions/setup-node@v4, with: {node-version: '>=18'}}\n      - run: which python python3 pip\n",
     );
     let ran = repo.run(&[]);
     ran.exits(0);

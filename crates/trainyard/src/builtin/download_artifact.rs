@@ -11,7 +11,7 @@ use globset::GlobBuilder;
 use trainyard_blob::{Artifact, Store};
 use zip::ZipArchive;
 
-use super::{JobFacts, append, flag, input, variable, warn};
+use super::{JobFacts, append, flag, input, major, variable, warn};
 use crate::error::{Error, Result};
 use crate::run::services::open_store;
 
@@ -61,12 +61,16 @@ pub fn run(facts: &JobFacts) -> Result<()> {
         if !other.is_empty() && !other.eq_ignore_ascii_case(&repository) {
             return Err(failed(format!("artifacts of another repository ({other}) are not here")));
         }
-        if let Ok(wanted) = input("run-id").parse() {
-            run = wanted;
+        let wanted = input("run-id");
+        if !wanted.is_empty() {
+            run = wanted.parse().map_err(|_| failed(format!("run-id '{wanted}' is no number")))?;
         }
     }
     let store = open_store(&facts.data)?;
-    let all = store.artifacts(Some(run)).map_err(failed)?;
+    let mut all = store.artifacts(Some(run)).map_err(failed)?;
+    // Other repositories on this machine have runs too.
+    let repository = variable("GITHUB_REPOSITORY")?;
+    all.retain(|a| a.repository.eq_ignore_ascii_case(&repository));
     let chosen = choose(all, &name, &ids)?;
     for artifact in &chosen {
         println!(
@@ -74,7 +78,9 @@ pub fn run(facts: &JobFacts) -> Result<()> {
             artifact.name, artifact.id, artifact.size, artifact.sha256
         );
     }
-    let together = !name.is_empty() || flag("merge-multiple")? || chosen.len() == 1;
+    // From v5 on an artifact that is the only one lies in `path` itself.
+    let alone = chosen.len() == 1 && major().is_none_or(|v| v >= 5);
+    let together = !name.is_empty() || flag("merge-multiple")? || alone;
     let plain = flag("skip-decompress")?;
     for artifact in &chosen {
         let target = if together {

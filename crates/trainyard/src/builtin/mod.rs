@@ -184,6 +184,14 @@ fn lines(name: &str) -> Vec<String> {
     lines.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect()
 }
 
+/// A boolean input as checkout reads it: in any case, and whatever is not true is false.
+fn is_true(name: &str, default: bool) -> bool {
+    match input(name).as_str() {
+        "" => default,
+        given => given.eq_ignore_ascii_case("true"),
+    }
+}
+
 /// A boolean input (YAML's core schema, as `getBooleanInput` reads it).
 fn flag(name: &str) -> Result<bool> {
     match input(name).as_str() {
@@ -194,6 +202,14 @@ fn flag(name: &str) -> Result<bool> {
         ))
         .hint("Support boolean input list: `true | True | TRUE | false | False | FALSE`")),
     }
+}
+
+/// The major version that the step asks for; none when it names a commit or a branch, which stands
+/// for the newest.
+fn major() -> Option<u32> {
+    let reference = std::env::var("GITHUB_ACTION_REF").unwrap_or_default();
+    let digits = reference.trim_start_matches('v').split('.').next()?;
+    digits.parse().ok().filter(|_| digits.len() < 4)
 }
 
 /// `cache` of the setup actions: the package managers' own caches are this machine's and stay, but

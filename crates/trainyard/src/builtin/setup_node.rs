@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::python::{arch, parse_version, satisfies};
-use super::{JobFacts, append, check_cache, flag, input, links, variable};
+use super::{JobFacts, append, check_cache, flag, input, links, variable, warn};
 use crate::error::{Error, Result};
 use crate::host::environment::which;
 
 /// The inputs of actions/setup-node v2 to v7 with their defaults.
 pub const INPUTS: &[(&str, Option<&str>)] = &[
     ("node-version", None),
+    ("version", None),
     ("node-version-file", None),
     ("architecture", None),
     ("check-latest", Some("false")),
@@ -33,6 +34,11 @@ pub fn run(_: &JobFacts) -> Result<()> {
     let workspace = PathBuf::from(variable("GITHUB_WORKSPACE")?);
     let temp = PathBuf::from(variable("RUNNER_TEMP")?);
     let wanted = wanted(&workspace)?;
+    for name in ["architecture", "mirror"] {
+        if !input(name).is_empty() && input(name) != arch() {
+            warn(&format!("`{name}` has no effect here"));
+        }
+    }
     let folder = match &wanted {
         None => None,
         Some(wanted) => Some(find(wanted)?),
@@ -64,9 +70,9 @@ pub fn run(_: &JobFacts) -> Result<()> {
         write_npmrc(&file, &registry)?;
         env.push(format!("NPM_CONFIG_USERCONFIG={}", file.display()));
         // npm says that a variable is missing; the action gives it a value that opens nothing.
-        if std::env::var_os("NODE_AUTH_TOKEN").is_none() {
-            env.push("NODE_AUTH_TOKEN=XXXXX-XXXXX-XXXXX-XXXXX".to_owned());
-        }
+        let token = std::env::var("NODE_AUTH_TOKEN").unwrap_or_default();
+        let token = if token.is_empty() { "XXXXX-XXXXX-XXXXX-XXXXX" } else { token.trim() };
+        env.push(format!("NODE_AUTH_TOKEN={token}"));
     }
     append("GITHUB_ENV", &env)?;
     append("GITHUB_OUTPUT", &[format!("node-version=v{version}"), "cache-hit=false".to_owned()])
@@ -75,12 +81,20 @@ pub fn run(_: &JobFacts) -> Result<()> {
 fn write_npmrc(file: &Path, registry: &str) -> Result<()> {
     let registry = format!("{}/", registry.trim_end_matches('/'));
     let bare = registry.split_once(':').map_or(registry.as_str(), |(_, rest)| rest);
-    let scope = input("scope");
+    let mut scope = input("scope");
+    if scope.is_empty() && registry.contains("npm.pkg.github.com") {
+        scope = variable("GITHUB_REPOSITORY_OWNER")?;
+    }
     let scope = match scope.trim_start_matches('@') {
         "" => String::new(),
         scope => format!("@{}:", scope.to_lowercase()),
     };
-    let mut text = format!("{bare}:_authToken=${{NODE_AUTH_TOKEN}}\n{scope}registry={registry}\n");
+    // What an earlier call wrote of other registries stays.
+    let before = std::fs::read_to_string(file).unwrap_or_default();
+    let mine = format!("{scope}registry");
+    let kept = before.lines().filter(|l| !l.to_lowercase().starts_with(&mine));
+    let mut text: String = kept.map(|l| format!("{l}\n")).collect();
+    text.push_str(&format!("{bare}:_authToken=${{NODE_AUTH_TOKEN}}\n{scope}registry={registry}\n"));
     if flag("always-auth")? {
         text.push_str("always-auth=true\n");
     }
@@ -89,7 +103,7 @@ fn write_npmrc(file: &Path, registry: &str) -> Result<()> {
 
 /// The version that is asked for; none for the one on the PATH.
 fn wanted(workspace: &Path) -> Result<Option<String>> {
-    let given = input("node-version");
+    let given = Some(input("node-version")).filter(|v| !v.is_empty()).unwrap_or(input("version"));
     if !given.is_empty() {
         return Ok(Some(given));
     }
@@ -110,7 +124,11 @@ fn version_in_file(name: &str, text: &str) -> Option<String> {
         let json: serde_json::Value = serde_json::from_str(text).ok()?;
         let version = json["volta"]["node"]
             .as_str()
-            .or(json["devEngines"]["runtime"]["version"].as_str())
+            .or_else(|| {
+                let runtime = &json["devEngines"]["runtime"];
+                let list = runtime.as_array().map_or(std::slice::from_ref(runtime), Vec::as_slice);
+                list.iter().find(|r| r["name"] == "node").and_then(|r| r["version"].as_str())
+            })
             .or(json["engines"]["node"].as_str());
         return version.map(str::to_owned);
     }
@@ -130,27 +148,40 @@ fn version(node: &Path) -> Option<String> {
 }
 
 /// The range in npm's words.
-fn range(wanted: &str) -> String {
+fn range(wanted: &str) -> Result<String> {
     let text = wanted.trim().trim_start_matches('v');
-    match text.to_ascii_lowercase().as_str() {
+    Ok(match text.to_ascii_lowercase().as_str() {
         "lts/*" | "lts" | "lts/krypton" => "24".to_owned(),
         // The newest of all is npm's to know.
         "node" | "latest" | "current" | "*" => "latest".to_owned(),
         "lts/iron" => "20".to_owned(),
-        "lts/jod" => "22".to_owned(),
+        "lts/jod" | "lts/-1" => "22".to_owned(),
+        "lts/hydrogen" => "18".to_owned(),
+        "lts/gallium" => "16".to_owned(),
+        "lts/fermium" => "14".to_owned(),
+        name if name.starts_with("lts/") => {
+            let release = &name["lts/".len()..];
+            let why =
+                format!("Unable to find LTS release '{release}' for Node version '{wanted}'.");
+            return Err(Error::new(why));
+        }
         _ => text.to_owned(),
-    }
+    })
 }
 
 /// Whether a version is one that was asked for: `20`, `20.x`, `>=18 <21`, `18 || 20`, `~20.1`.
 fn fits(version: &str, range: &str) -> bool {
-    // The newest of all is not known from what is here.
+    // The newest of all is not known from what is here, and `22.0.0-rc.1` is that alone.
+    let unfinished = range.contains("-rc") || range.contains("-nightly") || range.contains("-v8");
+    if unfinished {
+        return version == range;
+    }
     range != "latest" && parse_version(version).is_some_and(|(v, _)| satisfies(v, range))
 }
 
 /// The folder of the program.
 fn find(wanted: &str) -> Result<PathBuf> {
-    let range = range(wanted);
+    let range = range(wanted)?;
     let path = std::env::var("PATH").unwrap_or_default();
     if let Some(node) = which("node", &path)
         && version(&node).is_some_and(|v| fits(&v, &range))
@@ -236,8 +267,9 @@ mod tests {
             ("20.20.2", "18 || 20", true),
             ("20.20.2", ">= 18 <21", true),
             ("24.1.0", "lts/*", true),
+            ("22.0.0", "22.0.0-rc.1", false),
         ] {
-            assert_eq!(fits(version, &range(wanted)), holds, "{version} {wanted}");
+            assert_eq!(fits(version, &range(wanted).unwrap()), holds, "{version} {wanted}");
         }
         for (name, text, wanted) in [
             (".nvmrc", "v20.1\n", Some("v20.1")),

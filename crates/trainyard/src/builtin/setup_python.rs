@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::python::{Interpreter, arch, interpreters, make_environment, satisfies};
-use super::{JobFacts, append, check_cache, input, variable};
+use super::{JobFacts, append, check_cache, input, variable, warn};
 use crate::error::{Error, Result};
 
 /// The inputs of actions/setup-python v4 to v7 with their defaults.
@@ -28,6 +28,12 @@ pub const INPUTS: &[(&str, Option<&str>)] = &[
 /// Sets up the wanted versions; the last one is the default.
 pub fn run(_: &JobFacts) -> Result<()> {
     let wanted = wanted_versions()?;
+    if wanted.is_empty() {
+        warn(
+            "The `python-version` input is not set.  The version of Python currently in `PATH` will be used.",
+        );
+        return Ok(());
+    }
     let all = interpreters();
     check_cache(&[
         ("pip", &["requirements.txt", "pyproject.toml"]),
@@ -64,46 +70,53 @@ fn wanted_versions() -> Result<Vec<String>> {
                 path.display()
             ))
         })?;
-        return Ok(vec![
-            version_in_file(&file, &text)
-                .ok_or_else(|| Error::new(format!("{file} names no Python version")))?,
-        ]);
+        let found = versions_in_file(&file, &text);
+        return match found.is_empty() {
+            true => Err(Error::new(format!("{file} names no Python version"))),
+            false => Ok(found),
+        };
     }
-    if let Ok(text) = std::fs::read_to_string(workspace.join(".python-version"))
-        && let Some(version) = version_in_file(".python-version", &text)
-    {
-        return Ok(vec![version]);
-    }
-    println!(
-        "Neither 'python-version' nor 'python-version-file' inputs were supplied. Attempting to find '.python-version' file."
+    warn(
+        "Neither 'python-version' nor 'python-version-file' inputs were supplied. Attempting to find '.python-version' file.",
     );
-    Ok(vec!["3.x".into()])
+    match std::fs::read_to_string(workspace.join(".python-version")) {
+        Ok(text) => Ok(versions_in_file(".python-version", &text)),
+        Err(_) => {
+            warn(".python-version doesn't exist.");
+            Ok(Vec::new())
+        }
+    }
 }
 
-/// The version in `.python-version`, `.tool-versions`, `Pipfile` or `pyproject.toml`.
-fn version_in_file(name: &str, text: &str) -> Option<String> {
+/// The versions in `.python-version`, `.tool-versions`, `Pipfile` or `pyproject.toml` (`utils.ts`).
+fn versions_in_file(name: &str, text: &str) -> Vec<String> {
     let base = name.rsplit('/').next().unwrap_or(name);
-    let value = |line: &str| {
-        let (_, value) = line.split_once('=')?;
-        Some(value.trim().trim_matches(['"', '\'']).to_owned())
-    };
-    let starts = |keys: &[&str]| {
-        text.lines()
-            .map(str::trim)
-            .find(|l| keys.iter().any(|k| l.split(['=', ' ']).next() == Some(k)))
-    };
-    match base {
-        "pyproject.toml" => starts(&["requires-python"]).or(starts(&["python"])).and_then(value),
-        "Pipfile" => {
-            starts(&["python_full_version"]).or(starts(&["python_version"])).and_then(value)
-        }
-        ".tool-versions" => starts(&["python"])?.split_whitespace().nth(1).map(str::to_owned),
-        _ => text
-            .lines()
-            .map(str::trim)
-            .find(|l| !l.is_empty() && !l.starts_with('#'))
-            .map(str::to_owned),
+    if base == "Pipfile" || base.ends_with(".toml") {
+        let table: toml::Table = text.parse().unwrap_or_default();
+        let at = |keys: &[&str]| {
+            let mut value = table.get(keys[0])?;
+            for key in &keys[1..] {
+                value = value.get(key)?;
+            }
+            value.as_str().map(str::to_owned)
+        };
+        let found = match base {
+            "Pipfile" => at(&["requires", "python_full_version"])
+                .or_else(|| at(&["requires", "python_version"])),
+            _ => at(&["project", "requires-python"])
+                .or_else(|| at(&["tool", "poetry", "dependencies", "python"])),
+        };
+        return found.into_iter().collect();
     }
+    let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
+    if base == ".tool-versions" {
+        let mut words = lines.map(str::split_whitespace);
+        let found =
+            words.find_map(|mut w| if w.next() == Some("python") { w.next() } else { None });
+        return found.map(str::to_owned).into_iter().collect();
+    }
+    // `3.12/envs/name` is pyenv's way to say an environment.
+    lines.filter_map(|l| l.split('/').next()).map(str::to_owned).collect()
 }
 
 fn choose<'a>(all: &'a [Interpreter], wanted: &str, prereleases: bool) -> Result<&'a Interpreter> {
@@ -115,7 +128,8 @@ fn choose<'a>(all: &'a [Interpreter], wanted: &str, prereleases: bool) -> Result
         ))
         .hint(format!("this machine is {}", arch())));
     }
-    let free = lower.ends_with('t') && lower.starts_with(|c: char| c.is_ascii_digit());
+    let free = lower.trim_end_matches("-dev").ends_with('t')
+        && lower.starts_with(|c: char| c.is_ascii_digit());
     if free || input("freethreaded") == "true" {
         return Err(Error::new(format!(
             "{wanted} without the global lock (freethreaded) cannot be set up here"
@@ -237,13 +251,15 @@ mod tests {
     #[test]
     fn files() {
         for (name, text, wanted) in [
-            (".python-version", "# c\n3.11.2\n", Some("3.11.2")),
-            ("pyproject.toml", "[project]\nrequires-python = \">=3.10\"\n", Some(">=3.10")),
-            (".tool-versions", "nodejs 20\npython 3.12.1\n", Some("3.12.1")),
-            ("Pipfile", "[requires]\npython_version = \"3.9\"\n", Some("3.9")),
-            ("pyproject.toml", "[project]\n", None),
+            (".python-version", "# c\n3.11.2\n3.12/envs/x\n", "3.11.2 3.12"),
+            ("pyproject.toml", "[project]\nrequires-python = \">=3.10\" # why\n", ">=3.10"),
+            ("pyproject.toml", "[tool.poetry.dependencies]\npython = \"^3.9\"\n", "^3.9"),
+            ("pyproject.toml", "[tool.other]\npython = \"2.7\"\n", ""),
+            (".tool-versions", "nodejs 20\npython 3.12.1\n", "3.12.1"),
+            ("Pipfile", "[requires]\npython_version = \"3.9\"\n", "3.9"),
+            ("pyproject.toml", "[project]\n", ""),
         ] {
-            assert_eq!(version_in_file(name, text).as_deref(), wanted, "{name}");
+            assert_eq!(versions_in_file(name, text).join(" "), wanted, "{name}");
         }
     }
 }

@@ -37,6 +37,10 @@ pub const INPUTS: &[(&str, Option<&str>)] = &[
     ("tool-dir", None),
     ("tool-bin-dir", None),
     ("manifest-file", None),
+    ("pyproject-file", None),
+    ("uv-file", None),
+    ("quiet", Some("false")),
+    ("download-from-astral-mirror", Some("true")),
     ("add-problem-matchers", Some("true")),
     ("resolution-strategy", Some("highest")),
 ];
@@ -54,12 +58,14 @@ pub fn run(_: &JobFacts) -> Result<()> {
     let mut path = vec![links(&temp.join("_uv_bin"), &folder, &["uv", "uvx"])?];
     for (name, variable) in [("tool-dir", "UV_TOOL_DIR"), ("tool-bin-dir", "UV_TOOL_BIN_DIR")] {
         if !input(name).is_empty() {
-            env.push(format!("{variable}={}", input(name)));
+            env.push(format!("{variable}={}", home_path(&input(name))));
         }
     }
-    if !input("tool-bin-dir").is_empty() {
-        path.push(input("tool-bin-dir"));
-    }
+    // Where `uv tool install` puts programs.
+    path.push(match input("tool-bin-dir").as_str() {
+        "" => std::env::var("XDG_BIN_HOME").unwrap_or_else(|_| home_path("~/.local/bin")),
+        given => home_path(given),
+    });
     let python = input("python-version");
     if !python.is_empty() {
         env.push(format!("UV_PYTHON={python}"));
@@ -76,9 +82,12 @@ pub fn run(_: &JobFacts) -> Result<()> {
         let given = input("venv-path");
         let venv = work.join(if given.is_empty() { ".venv" } else { &given });
         let mut command = Command::new(&uv);
-        command.arg("venv").arg(&venv).current_dir(&work);
+        command.args(["venv", "--clear"]).arg(&venv).current_dir(&work);
         if !python.is_empty() {
             command.args(["--python", &python]);
+        }
+        if flag("no-project")? {
+            command.arg("--no-project");
         }
         if !command.status().is_ok_and(|s| s.success()) {
             return Err(Error::new("uv venv failed"));
@@ -92,10 +101,35 @@ pub fn run(_: &JobFacts) -> Result<()> {
     append("GITHUB_OUTPUT", &outputs)
 }
 
+/// A path that may begin with `~`.
+fn home_path(path: &str) -> String {
+    match path.strip_prefix("~/") {
+        Some(rest) => format!("{}/{rest}", std::env::var("HOME").unwrap_or_default()),
+        None => path.to_owned(),
+    }
+}
+
+/// What the project itself requires: `required-version` of uv.toml, else of pyproject.toml.
+fn required_by_project(folder: &Path) -> Option<String> {
+    let read = |name: &str| -> Option<toml::Table> {
+        std::fs::read_to_string(folder.join(name)).ok()?.parse().ok()
+    };
+    let own = read("uv.toml").and_then(|t| Some(t.get("required-version")?.as_str()?.to_owned()));
+    own.or_else(|| {
+        let table = read("pyproject.toml")?;
+        let uv = table.get("tool")?.get("uv")?;
+        Some(uv.get("required-version")?.as_str()?.to_owned())
+    })
+}
+
 /// A version or range in the words of the package index; empty for any.
 fn wanted() -> Result<String> {
     let mut version = input("version");
     let file = input("version-file");
+    let work = PathBuf::from(variable("GITHUB_WORKSPACE")?).join(input("working-directory"));
+    if version.is_empty() && file.is_empty() {
+        version = required_by_project(&work).unwrap_or_default();
+    }
     if version.is_empty() && !file.is_empty() {
         let path = PathBuf::from(variable("GITHUB_WORKSPACE")?).join(&file);
         let text = std::fs::read_to_string(&path).map_err(|e| Error::io("read", &path, &e))?;

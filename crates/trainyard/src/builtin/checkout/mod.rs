@@ -4,7 +4,8 @@
 //! the job's own; it finds objects in the user's by `alternates`, so nothing is copied there and
 //! nothing that a step does can reach the user's.
 //!
-//! Deliberately absent: `filter`, as nothing is fetched that could be left out, and ssh keys.
+//! Deliberately absent: `filter`, as nothing is fetched that could be left out, ssh keys, other
+//! servers, and the refusal of a pull request's head under `pull_request_target` (v7).
 
 mod other;
 mod parts;
@@ -15,12 +16,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{JobFacts, append, input, variable};
+use super::{JobFacts, append, input, is_true, major, variable, warn};
+use crate::actions::reference::is_commit;
 use crate::error::{Error, Result};
 use crate::git::{Repository, slug};
 use crate::host::copy::copy_file;
 
-/// The inputs of actions/checkout v4 to v7 with their defaults.
+/// The inputs of actions/checkout v2 to v7 with their defaults.
 pub const INPUTS: &[(&str, Option<&str>)] = &[
     ("repository", None),
     ("ref", None),
@@ -42,6 +44,7 @@ pub const INPUTS: &[(&str, Option<&str>)] = &[
     ("submodules", Some("false")),
     ("set-safe-directory", Some("true")),
     ("github-server-url", None),
+    ("allow-unsafe-pr-checkout", Some("false")),
 ];
 
 /// Lays the repository into the workspace.
@@ -50,16 +53,28 @@ pub fn run(facts: &JobFacts) -> Result<()> {
     let target = inside(&workspace, &input("path"))?;
     let repository = variable("GITHUB_REPOSITORY")?;
     let wanted = input("repository");
+    for name in ["ssh-key", "github-server-url"] {
+        if !input(name).is_empty() {
+            warn(&format!(
+                "`{name}` has no effect here: checkout takes what is on this machine, or uses https"
+            ));
+        }
+    }
     if !wanted.is_empty() && !wanted.eq_ignore_ascii_case(&repository) {
         fs::create_dir_all(&target).map_err(|e| Error::io("create", &target, &e))?;
-        if input("clean") != "false" {
+        if is_true("clean", true) {
             empty(&target)?;
         }
-        let commit = other::lay(facts, &wanted, &target)?;
+        let (commit, reference) = other::lay(facts, &wanted, &target)?;
         parts::sparse(&target)?;
         parts::submodules(&target, &target.join(".git/modules"))?;
+        if is_true("lfs", false) {
+            warn(&format!(
+                "`lfs` is heeded for {repository} alone: large files of {wanted} stay pointers"
+            ));
+        }
         println!("Checked out {wanted} at {commit}");
-        let lines = [format!("ref={}", input("ref")), format!("commit={commit}")];
+        let lines = [format!("ref={reference}"), format!("commit={commit}")];
         return append("GITHUB_OUTPUT", &lines);
     }
     let user = Repository {
@@ -69,23 +84,23 @@ pub fn run(facts: &JobFacts) -> Result<()> {
     };
     let head = variable("GITHUB_SHA")?;
     let reference = input("ref");
-    let (commit, work_tree, branch) = match reference.as_str() {
+    let (commit, work_tree, refs) = match reference.as_str() {
         "" => {
             let full = variable("GITHUB_REF")?;
-            let branch = full.strip_prefix("refs/heads/").map(str::to_owned);
-            (head.clone(), facts.work_tree, branch)
+            let refs = Refs::of_event(&user, &full, &head)?;
+            (head.clone(), facts.work_tree, refs)
         }
         name => {
-            let (commit, branch) = resolve(&user, name)?;
+            let (commit, refs) = resolve(&user, name)?;
             let same = commit == head;
-            (commit, same && facts.work_tree, branch)
+            (commit, same && facts.work_tree, refs)
         }
     };
     fs::create_dir_all(&target).map_err(|e| Error::io("create", &target, &e))?;
-    if input("clean") != "false" {
+    if is_true("clean", true) {
         empty(&target)?;
     }
-    make_git_dir(facts, &target, &commit, branch.as_deref())?;
+    make_git_dir(facts, &target, &commit, &refs)?;
     git(&target, &["read-tree", "HEAD"])?;
     let left_out = parts::sparse(&target)?;
     if work_tree {
@@ -109,16 +124,64 @@ pub fn run(facts: &JobFacts) -> Result<()> {
     }
     parts::submodules(&target, &facts.common_dir.join("modules"))?;
     parts::large_files(&target, &facts.common_dir)?;
-    append(
-        "GITHUB_OUTPUT",
-        &[
-            format!(
-                "ref={}",
-                if reference.is_empty() { variable("GITHUB_REF")? } else { reference }
-            ),
-            format!("commit={commit}"),
-        ],
-    )
+    // A commit is no ref: the action moves it to its other setting.
+    let reference = match reference.as_str() {
+        "" => variable("GITHUB_REF")?,
+        name if is_commit(name) => String::new(),
+        _ => reference,
+    };
+    append("GITHUB_OUTPUT", &[format!("ref={reference}"), format!("commit={commit}")])
+}
+
+/// How many commits of the history: `fetch-depth`; none for all (`input-helper.ts`: what is
+/// negative or no number is 0).
+fn depth() -> Option<u32> {
+    match input("fetch-depth").as_str() {
+        "" => Some(1),
+        text => {
+            let number: f64 = text.parse().unwrap_or(0.0);
+            // The cast keeps within the type's bounds.
+            Some(number as u32).filter(|n| *n > 0)
+        }
+    }
+}
+
+/// What a checkout leaves of refs.
+#[derive(Debug, Default)]
+struct Refs {
+    /// The branch that is checked out.
+    branch: Option<String>,
+    /// The tags that came with it, each with its object.
+    tags: Vec<(String, String)>,
+    /// The remote's ref of a pull request.
+    other: Option<(String, String)>,
+}
+
+impl Refs {
+    /// Those of the ref that the run is of.
+    fn of_event(user: &Repository, full: &str, head: &str) -> Result<Refs> {
+        let mut refs =
+            Refs { branch: full.strip_prefix("refs/heads/").map(str::to_owned), ..Refs::default() };
+        if full.starts_with("refs/tags/") {
+            // Up to v5 the commit is fetched into the tag, and an annotated one loses its object.
+            let object = match major().is_none_or(|v| v >= 6) {
+                true => tags(user, full)?.into_iter().find(|(name, _)| name == full).map(|t| t.1),
+                false => None,
+            };
+            refs.tags.push((full.to_owned(), object.unwrap_or_else(|| head.to_owned())));
+        } else if let Some(rest) = full.strip_prefix("refs/pull/") {
+            refs.other = Some((format!("refs/remotes/pull/{rest}"), head.to_owned()));
+        }
+        Ok(refs)
+    }
+}
+
+/// The tags that match a pattern, with their objects.
+fn tags(user: &Repository, pattern: &str) -> Result<Vec<(String, String)>> {
+    let out = user.git(&["for-each-ref", "--format=%(refname) %(objectname)", pattern])?;
+    let text = String::from_utf8_lossy(&out).into_owned();
+    let pairs = text.lines().filter_map(|l| l.split_once(' '));
+    Ok(pairs.map(|(name, sha)| (name.to_owned(), sha.to_owned())).collect())
 }
 
 /// A path that stays in the workspace.
@@ -142,23 +205,28 @@ fn inside(workspace: &Path, path: &str) -> Result<PathBuf> {
 
 /// The commit of a `ref`, and the branch if it names one (checkout's `ref-helper.ts`: a branch
 /// before a tag, a commit detached).
-fn resolve(user: &Repository, name: &str) -> Result<(String, Option<String>)> {
+fn resolve(user: &Repository, name: &str) -> Result<(String, Refs)> {
     let branch = name.strip_prefix("refs/heads/").unwrap_or(name);
     // A local branch says more than what the remote had last.
+    let tag = format!("refs/tags/{}", name.strip_prefix("refs/tags/").unwrap_or(name));
     let candidates = [
         (format!("refs/heads/{branch}"), true),
         (format!("refs/remotes/origin/{branch}"), true),
-        (format!("refs/tags/{name}"), false),
+        (tag.clone(), false),
         (name.to_owned(), false),
     ];
     let order: Vec<&str> = candidates.iter().map(|(name, _)| name.as_str()).collect();
     let found = user.commits(&order)?;
-    let hit = found.into_iter().zip(&candidates).find_map(|(c, (_, b))| c.map(|c| (c.sha, *b)));
-    let (sha, is_branch) = hit.ok_or_else(|| {
+    let hit = found.into_iter().zip(&candidates).find_map(|(c, (n, b))| c.map(|c| (c.sha, n, *b)));
+    let (sha, hit, is_branch) = hit.ok_or_else(|| {
         Error::new(format!("The ref '{name}' is not known in this repository"))
             .hint("fetch it first: git fetch origin")
     })?;
-    Ok((sha, is_branch.then(|| branch.to_owned())))
+    let mut refs = Refs { branch: is_branch.then(|| branch.to_owned()), ..Refs::default() };
+    if *hit == tag {
+        refs.tags = tags(user, &tag)?;
+    }
+    Ok((sha, refs))
 }
 
 fn empty(target: &Path) -> Result<()> {
@@ -174,7 +242,8 @@ fn empty(target: &Path) -> Result<()> {
 }
 
 /// A git folder as checkout leaves one: a shallow history, the branch and its remote twin.
-fn make_git_dir(facts: &JobFacts, target: &Path, commit: &str, branch: Option<&str>) -> Result<()> {
+fn make_git_dir(facts: &JobFacts, target: &Path, commit: &str, refs: &Refs) -> Result<()> {
+    let branch = refs.branch.as_deref();
     let dir = target.join(".git");
     let write = |name: &str, text: String| {
         let path = dir.join(name);
@@ -220,8 +289,7 @@ fn make_git_dir(facts: &JobFacts, target: &Path, commit: &str, branch: Option<&s
         git_dir: facts.root.join(".git"),
         common_dir: facts.common_dir.clone(),
     };
-    let full_history = input("fetch-depth") == "0";
-    if full_history {
+    let Some(depth) = depth() else {
         // Branches and tags of the user's repository, as a full fetch brings them.
         let out = user.git(&["for-each-ref", "--format=%(objectname) %(refname)"])?;
         let mut packed = String::from("# pack-refs with: \n");
@@ -240,23 +308,22 @@ fn make_git_dir(facts: &JobFacts, target: &Path, commit: &str, branch: Option<&s
         if let Ok(shallow) = fs::read_to_string(facts.common_dir.join("shallow")) {
             write("shallow", shallow)?;
         }
-    } else {
-        let depth: usize = input("fetch-depth").parse().unwrap_or(1).max(1);
-        let edge =
-            user.git(&["rev-list", "--first-parent", &format!("--max-count={depth}"), commit])?;
-        if let Some(last) = String::from_utf8_lossy(&edge).lines().last() {
-            write("shallow", format!("{last}\n"))?;
+        return Ok(());
+    };
+    let edge =
+        user.git(&["rev-list", "--first-parent", &format!("--max-count={depth}"), commit])?;
+    if let Some(last) = String::from_utf8_lossy(&edge).lines().last() {
+        write("shallow", format!("{last}\n"))?;
+    }
+    if is_true("fetch-tags", false) {
+        let mut packed = String::from("# pack-refs with: \n");
+        for (name, object) in tags(&user, "refs/tags")? {
+            packed.push_str(&format!("{object} {name}\n"));
         }
-        if input("fetch-tags") == "true" {
-            let tags =
-                user.git(&["for-each-ref", "--format=%(objectname) %(refname)", "refs/tags"])?;
-            let tags = String::from_utf8_lossy(&tags).into_owned();
-            write("packed-refs", format!("# pack-refs with: \n{tags}"))?;
-        }
-        let tag = variable("GITHUB_REF")?;
-        if tag.starts_with("refs/tags/") {
-            write(&tag, format!("{commit}\n"))?;
-        }
+        write("packed-refs", packed)?;
+    }
+    for (name, object) in refs.tags.iter().chain(&refs.other) {
+        write(name, format!("{object}\n"))?;
     }
     Ok(())
 }

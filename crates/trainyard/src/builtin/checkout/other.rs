@@ -5,14 +5,14 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::super::{JobFacts, input, variable};
-use super::git;
+use super::super::{JobFacts, input, is_true, variable};
+use super::{depth, git};
 use crate::actions::places::{self, Patience, is_remote};
 use crate::actions::reference::{Reference, is_commit};
 use crate::error::{Error, Result};
 
-/// Lays a repository into a folder; the commit.
-pub fn lay(facts: &JobFacts, slug: &str, target: &Path) -> Result<String> {
+/// Lays a repository into a folder; the commit, and the ref for the action's output.
+pub fn lay(facts: &JobFacts, slug: &str, target: &Path) -> Result<(String, String)> {
     let bad =
         || Error::new(format!("Invalid repository '{slug}'. Expected format {{owner}}/{{repo}}."));
     let name = input("ref");
@@ -28,8 +28,9 @@ pub fn lay(facts: &JobFacts, slug: &str, target: &Path) -> Result<String> {
     // In a folder that was not cleaned there may be one.
     let _ = places::git(Some(&places::git_folder(target)), &["remote", "remove", "origin"]);
     git(target, &["remote", "add", "origin", &format!("{server}/{slug}")])?;
+    let token = own_token(&address, &server);
     let name = match name.is_empty() {
-        true => default_branch(&address)?,
+        true => default_branch(&address, &token)?,
         false => name,
     };
     wanted.reference.clone_from(&name);
@@ -51,7 +52,7 @@ pub fn lay(facts: &JobFacts, slug: &str, target: &Path) -> Result<String> {
     }
     let mut last = Error::new(format!("{slug} has no ref '{name}'"));
     for (spec, branch) in tries {
-        match fetch(target, &address, &spec) {
+        match fetch(target, &address, &[&spec], &token) {
             Ok(()) => {
                 let commit = match branch {
                     Some(branch) => {
@@ -64,10 +65,22 @@ pub fn lay(facts: &JobFacts, slug: &str, target: &Path) -> Result<String> {
                         "HEAD".to_owned()
                     }
                 };
+                let mut more = Vec::new();
+                if depth().is_none() {
+                    more.push("+refs/heads/*:refs/remotes/origin/*");
+                }
+                if depth().is_none() || is_true("fetch-tags", false) {
+                    more.push("+refs/tags/*:refs/tags/*");
+                }
+                if !more.is_empty() {
+                    fetch(target, &address, &more, &token)?;
+                }
+                keep(target, &token)?;
                 let folder = places::git_folder(target);
                 let sha =
                     places::git(Some(&folder), &["rev-parse", &format!("{commit}^{{commit}}")])?;
-                return Ok(String::from_utf8_lossy(&sha).trim().to_owned());
+                let output = if is_commit(&name) { String::new() } else { name.clone() };
+                return Ok((String::from_utf8_lossy(&sha).trim().to_owned(), output));
             }
             Err(error) => {
                 last = Error::new(format!("{slug} has no ref '{name}': {}", error.message));
@@ -102,8 +115,9 @@ pub fn file_url(path: &Path) -> String {
     format!("file://{}", path.display())
 }
 
-fn default_branch(address: &str) -> Result<String> {
-    let out = places::git(None, &["ls-remote", "--symref", "--", address, "HEAD"])?;
+fn default_branch(address: &str, token: &[(String, String)]) -> Result<String> {
+    let arguments = ["ls-remote", "--symref", "--", address, "HEAD"];
+    let out = places::git_with(None, &arguments, &token_environment(token), &Patience::default())?;
     let text = String::from_utf8_lossy(&out).into_owned();
     let branch = text.lines().find_map(|l| l.strip_prefix("ref: ")?.split('\t').next());
     branch
@@ -111,33 +125,54 @@ fn default_branch(address: &str) -> Result<String> {
         .ok_or_else(|| Error::new(format!("{address} does not say its default branch")))
 }
 
-fn fetch(target: &Path, address: &str, spec: &str) -> Result<()> {
-    let depth = match input("fetch-depth").as_str() {
-        "0" => None,
-        text => Some(format!("--depth={}", text.parse::<u32>().unwrap_or(1).max(1))),
-    };
+/// Git's settings that give the step's `token` to the forge, if it opens anything there.
+fn own_token(address: &str, server: &str) -> Vec<(String, String)> {
     let token = input("token");
     // The job's own token opens nothing at the forge.
     let own = token.len() == 52 && token.starts_with("ghs_");
-    // It is the forge's: a mirror elsewhere does not get it. Through the environment, as the
-    // arguments of a process are for all to see.
-    let server = variable("GITHUB_SERVER_URL")?;
-    let mut env: Vec<(String, String)> = Vec::new();
-    if !token.is_empty() && !own && address.starts_with(&format!("{server}/")) {
-        let password = STANDARD.encode(format!("x-access-token:{token}"));
-        let there = std::env::var("GIT_CONFIG_COUNT").ok().and_then(|n| n.parse().ok());
-        let at: usize = there.unwrap_or(0);
-        env.push(("GIT_CONFIG_COUNT".into(), (at + 1).to_string()));
-        env.push((format!("GIT_CONFIG_KEY_{at}"), format!("http.{server}/.extraheader")));
-        env.push((format!("GIT_CONFIG_VALUE_{at}"), format!("AUTHORIZATION: basic {password}")));
+    // It is the forge's: a mirror elsewhere does not get it.
+    if token.is_empty() || own || !address.starts_with(&format!("{server}/")) {
+        return Vec::new();
     }
-    let mut args: Vec<&str> = Vec::new();
-    args.extend(["-c", "protocol.file.allow=always", "fetch", "-q"]);
+    let password = STANDARD.encode(format!("x-access-token:{token}"));
+    vec![(format!("http.{server}/.extraheader"), format!("AUTHORIZATION: basic {password}"))]
+}
+
+/// Settings through the environment, as the arguments of a process are for all to see.
+fn token_environment(settings: &[(String, String)]) -> Vec<(String, String)> {
+    let there = std::env::var("GIT_CONFIG_COUNT").ok().and_then(|n| n.parse().ok());
+    let first: usize = there.unwrap_or(0);
+    let mut env = vec![("GIT_CONFIG_COUNT".to_owned(), (first + settings.len()).to_string())];
+    for (at, (key, value)) in settings.iter().enumerate() {
+        env.push((format!("GIT_CONFIG_KEY_{}", first + at), key.clone()));
+        env.push((format!("GIT_CONFIG_VALUE_{}", first + at), value.clone()));
+    }
+    env
+}
+
+/// `persist-credentials`: later steps fetch and push with the same token.
+fn keep(target: &Path, settings: &[(String, String)]) -> Result<()> {
+    if !is_true("persist-credentials", true) {
+        return Ok(());
+    }
+    let path = target.join(".git/config");
+    for (key, value) in settings {
+        let (section, name) = key.rsplit_once('.').unwrap_or((key, ""));
+        let section = section.strip_prefix("http.").unwrap_or(section);
+        let text = std::fs::read_to_string(&path).map_err(|e| Error::io("read", &path, &e))?;
+        let text = format!("{text}[http \"{section}\"]\n\t{name} = {value}\n");
+        std::fs::write(&path, text).map_err(|e| Error::io("write", &path, &e))?;
+    }
+    Ok(())
+}
+
+fn fetch(target: &Path, address: &str, specs: &[&str], token: &[(String, String)]) -> Result<()> {
+    let depth = depth().map(|n| format!("--depth={n}"));
+    let mut args = vec!["-c", "protocol.file.allow=always", "fetch", "-q", "--no-tags"];
     args.extend(depth.as_deref());
-    if input("fetch-tags") != "true" && depth.is_some() {
-        args.push("--no-tags");
-    }
-    args.extend(["--", address, spec]);
+    args.extend(["--", address]);
+    args.extend(specs);
     let folder = places::git_folder(target);
+    let env = token_environment(token);
     places::git_with(Some(&folder), &args, &env, &Patience::default()).map(|_| ())
 }

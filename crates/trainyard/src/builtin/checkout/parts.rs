@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::super::input;
-use super::git;
+use super::super::{input, is_true};
 use super::other::file_url;
+use super::{depth as fetch_depth, git};
 use crate::actions::places;
 use crate::error::{Error, Result};
 use crate::host::copy::copy_file;
@@ -15,7 +15,7 @@ const MAX_DEPTH: usize = 16;
 
 /// Lays the submodules, from the user's own copies of them where there are such.
 pub fn submodules(target: &Path, modules: &Path) -> Result<()> {
-    match input("submodules").as_str() {
+    match input("submodules").to_ascii_lowercase().as_str() {
         "true" => submodules_of(target, modules, false, 0),
         "recursive" => submodules_of(target, modules, true, 0),
         _ => Ok(()),
@@ -30,10 +30,7 @@ fn submodules_of(target: &Path, modules: &Path, recursive: bool, depth: usize) -
     let file = list.to_string_lossy().into_owned();
     let out = places::git(None, &["config", "-z", "-f", &file, "--get-regexp", r"\.path$"])?;
     git(target, &["submodule", "--quiet", "init"])?;
-    let depth_arg = match input("fetch-depth").as_str() {
-        "0" => None,
-        text => Some(format!("--depth={}", text.parse::<u32>().unwrap_or(1).max(1))),
-    };
+    let depth_arg = fetch_depth().map(|n| format!("--depth={n}"));
     for row in String::from_utf8_lossy(&out).split('\0') {
         let Some((key, path)) = row.split_once('\n') else { continue };
         let name = key.strip_prefix("submodule.").and_then(|k| k.strip_suffix(".path"));
@@ -61,7 +58,7 @@ fn submodules_of(target: &Path, modules: &Path, recursive: bool, depth: usize) -
 
 /// Puts the large files in place of their pointers, from the user's own copies.
 pub fn large_files(target: &Path, common_dir: &Path) -> Result<()> {
-    if input("lfs") != "true" {
+    if !is_true("lfs", false) {
         return Ok(());
     }
     if places::git(None, &["lfs", "version"]).is_err() {
@@ -95,7 +92,7 @@ pub fn sparse(target: &Path) -> Result<BTreeSet<String>> {
     if patterns.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let cone = if input("sparse-checkout-cone-mode") == "false" { "--no-cone" } else { "--cone" };
+    let cone = if is_true("sparse-checkout-cone-mode", true) { "--cone" } else { "--no-cone" };
     let mut args = vec!["sparse-checkout", "set", cone, "--"];
     if patterns.iter().any(|p| p.starts_with('-')) {
         return Err(Error::new("a pattern of sparse-checkout does not begin with '-'"));

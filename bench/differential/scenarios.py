@@ -87,7 +87,7 @@ ALL = (
       - {uses: USES, id: none, with: {name: nothing, path: nowhere}}
 """),
     Scenario("the one on the PATH", "actions/setup-python", SETUPS,
-             "      - {uses: USES, id: it, with: {python-version: '3.11'}}\n", programs="python python3 pip", needs="python"),
+             "      - {uses: USES, id: it, with: {python-version: '3.11'}}\n", programs="python python3", needs="python"),
     Scenario("an unknown version", "actions/setup-python", SETUPS,
              "      - {uses: USES, id: it, continue-on-error: true, with: {python-version: '2.1'}}\n"),
     Scenario("the one in the tool cache", "actions/setup-node", SETUPS,

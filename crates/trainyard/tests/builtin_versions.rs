@@ -62,6 +62,33 @@ fn checkout_leaves_the_tag_that_was_asked_for() {
 }
 
 #[test]
+fn a_second_checkout_without_cleaning_leaves_what_is_not_tracked() {
+    let repo = job(
+        "      - {uses: actions/checkout@v4, with: {fetch-depth: 0}}\n      - run: echo new > new.txt; echo changed > a.txt\n      \
+         - {uses: actions/checkout@v4, with: {clean: false, ref: side}}\n      \
+         - run: 'echo \"$(cat new.txt a.txt | xargs) $(readlink l) $(test -e b.txt || echo gone)\"'\n",
+    );
+    std::os::unix::fs::symlink("a.txt", repo.path("l")).unwrap();
+    repo.file("a.txt", "first\n").commit("a");
+    repo.git(&["branch", "side"]);
+    repo.file("b.txt", "2").commit("b");
+    repo.run(&[]).exits(0).shows("new first a.txt gone");
+}
+
+#[test]
+fn a_cache_of_files_behind_a_link_holds_them() {
+    let repo =
+        job("      - {uses: actions/cache@v4, id: c, with: {path: 'd/**/f', key: k}}\n      \
+         - {uses: actions/cache@v4, with: {path: 'e/**', key: e}}\n      \
+         - run: 'echo \"[$(cat d/l/f)] [$(readlink e/l) $(cat e/l/f)]\"'\n      \
+         - run: for x in d e; do mkdir -p $x/r; echo deep > $x/r/f; ln -sfn r $x/l; done\n        \
+           if: steps.c.outputs.cache-hit != 'true'\n");
+    repo.commit("a");
+    repo.run(&[]).exits(0);
+    repo.run(&[]).exits(0).shows("[deep] [r deep]");
+}
+
+#[test]
 fn without_a_version_the_python_of_the_path_stays() {
     let repo = job("      - {uses: actions/setup-python@v5, id: p}\n      \
          - run: 'echo \"v=[${{ steps.p.outputs.python-version }}] $pythonLocation\"'\n");

@@ -5,6 +5,7 @@
 //! other versions and are found by it. Deliberately absent: `upload-chunk-size`, which means
 //! nothing without an upload.
 
+use std::collections::BTreeSet;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
@@ -79,7 +80,9 @@ impl Wanted {
     }
 
     fn globs(&self) -> Result<Globs> {
-        Globs::new(&self.patterns.join("\n"), &self.workspace, &self.home, Options::default())
+        // As the toolkit's (`cacheUtils.ts`): links are followed, folders stand for themselves.
+        let options = Options { follow: true, ..Options::default() };
+        Globs::new(&self.patterns.join("\n"), &self.workspace, &self.home, options)
             .map_err(|e| Error::new(format!("path: {e}")))
     }
 }
@@ -258,12 +261,10 @@ fn keep(facts: &JobFacts, wanted: &Wanted) -> Result<()> {
 }
 
 fn pack(store: &Store, paths: &[PathBuf], bases: (&Path, &Path)) -> Result<trainyard_blob::Draft> {
-    // One within another is packed with that one.
-    let outer: Vec<PathBuf> = paths
-        .iter()
-        .filter(|p| !paths.iter().any(|o| o != *p && p.starts_with(o)))
-        .cloned()
-        .collect();
+    // One within another is packed with that one; through a link that is packed itself nothing is.
+    let all: BTreeSet<&Path> = paths.iter().map(PathBuf::as_path).collect();
+    let covered = |p: &Path| p.ancestors().skip(1).any(|a| all.contains(a));
+    let outer: Vec<PathBuf> = paths.iter().filter(|p| !covered(p)).cloned().collect();
     let mut writer = store.writer(false);
     let buffered = BufWriter::with_capacity(1024 * 1024, &mut writer);
     archive::pack(&outer, bases, buffered)

@@ -75,7 +75,11 @@ pub fn run(_: &JobFacts) -> Result<()> {
         env.push(format!("NODE_AUTH_TOKEN={token}"));
     }
     append("GITHUB_ENV", &env)?;
-    append("GITHUB_OUTPUT", &[format!("node-version=v{version}"), "cache-hit=false".to_owned()])
+    let mut outputs = vec![format!("node-version=v{version}")];
+    if !input("cache").is_empty() {
+        outputs.push("cache-hit=false".to_owned());
+    }
+    append("GITHUB_OUTPUT", &outputs)
 }
 
 fn write_npmrc(file: &Path, registry: &str) -> Result<()> {

@@ -164,14 +164,14 @@ fn environment_folder(interpreter: &Interpreter) -> Result<PathBuf> {
 fn publish(interpreter: &Interpreter, folder: &Path) -> Result<()> {
     let bin = folder.join("bin");
     let place = folder.display();
-    append(
-        "GITHUB_OUTPUT",
-        &[
-            format!("python-version={}", interpreter.text),
-            format!("python-path={}", bin.join("python").display()),
-            "cache-hit=false".to_owned(),
-        ],
-    )?;
+    let mut outputs = vec![
+        format!("python-version={}", interpreter.text),
+        format!("python-path={}", bin.join("python").display()),
+    ];
+    if !input("cache").is_empty() {
+        outputs.push("cache-hit=false".to_owned());
+    }
+    append("GITHUB_OUTPUT", &outputs)?;
     if input("update-environment") == "false" {
         return Ok(());
     }

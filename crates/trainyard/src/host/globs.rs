@@ -23,6 +23,8 @@ struct Pattern {
     negated: bool,
     matcher: GlobMatcher,
     root: PathBuf,
+    /// Whether it has no wildcard, and so nothing but its root matches.
+    literal: bool,
 }
 
 /// Patterns, ready to be looked for.
@@ -57,11 +59,13 @@ impl Globs {
             }
             for form in forms {
                 // The toolkit's globs know no braces.
+                let literal_form = form == shown;
                 let form = form.replace('{', "[{]").replace('}', "[}]");
                 let glob = GlobBuilder::new(&form).literal_separator(true).build();
                 let matcher = glob.map_err(|e| format!("'{line}': {e}"))?.compile_matcher();
                 let root = search_root(&full);
-                patterns.push(Pattern { negated, matcher, root });
+                let literal = root == full && literal_form;
+                patterns.push(Pattern { negated, matcher, root, literal });
             }
         }
         Ok(Globs { patterns, options })
@@ -78,6 +82,14 @@ impl Globs {
         let all = roots.clone();
         roots.retain(|r| !all.iter().any(|o| o != r && r.starts_with(o)));
         roots
+    }
+
+    /// Whether something below a folder may match.
+    fn may_match_below(&self, folder: &Path) -> bool {
+        self.patterns.iter().filter(|p| !p.negated).any(|p| match p.literal {
+            true => p.root != folder && p.root.starts_with(folder),
+            false => p.root.starts_with(folder) || folder.starts_with(&p.root),
+        })
     }
 
     fn matches(&self, path: &Path) -> bool {
@@ -130,8 +142,11 @@ impl Globs {
             found.push(path.to_owned());
         }
         if meta.is_dir() {
-            let mut children: Vec<PathBuf> =
-                std::fs::read_dir(path)?.flatten().map(|e| e.path()).collect();
+            let below = self.may_match_below(path);
+            let mut children: Vec<PathBuf> = match below {
+                true => std::fs::read_dir(path)?.flatten().map(|e| e.path()).collect(),
+                false => Vec::new(),
+            };
             children.sort();
             for child in children {
                 match self.walk(&child, above, found) {

@@ -97,8 +97,9 @@ pub fn run(facts: &JobFacts) -> Result<()> {
         }
     };
     fs::create_dir_all(&target).map_err(|e| Error::io("create", &target, &e))?;
-    if is_true("clean", true) {
-        empty(&target)?;
+    match is_true("clean", true) {
+        true => empty(&target)?,
+        false => leave_tracked(&target)?,
     }
     make_git_dir(facts, &target, &commit, &refs)?;
     git(&target, &["read-tree", "HEAD"])?;
@@ -241,6 +242,23 @@ fn empty(target: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Removes what an earlier checkout laid, and leaves what came beside it.
+fn leave_tracked(target: &Path) -> Result<()> {
+    if !target.join(".git").is_dir() {
+        return Ok(());
+    }
+    let folder = target.to_string_lossy().into_owned();
+    let args = ["-C", &folder, "-c", "safe.directory=*", "ls-files", "-z"];
+    let out = crate::actions::places::git(None, &args)?;
+    for name in String::from_utf8_lossy(&out).split('\0').filter(|n| !n.is_empty()) {
+        let path = target.join(name);
+        if path.symlink_metadata().is_ok_and(|m| !m.is_dir()) {
+            fs::remove_file(&path).map_err(|e| Error::io("remove", &path, &e))?;
+        }
+    }
+    Ok(())
+}
+
 /// A git folder as checkout leaves one: a shallow history, the branch and its remote twin.
 fn make_git_dir(facts: &JobFacts, target: &Path, commit: &str, refs: &Refs) -> Result<()> {
     let branch = refs.branch.as_deref();
@@ -293,13 +311,16 @@ fn make_git_dir(facts: &JobFacts, target: &Path, commit: &str, refs: &Refs) -> R
         // Branches and tags of the user's repository, as a full fetch brings them.
         let out = user.git(&["for-each-ref", "--format=%(objectname) %(refname)"])?;
         let mut packed = String::from("# pack-refs with: \n");
-        for line in String::from_utf8_lossy(&out).lines() {
+        let text = String::from_utf8_lossy(&out).into_owned();
+        for line in text.lines() {
             let Some((sha, name)) = line.split_once(' ') else { continue };
             if name.starts_with("refs/tags/") || name.starts_with("refs/remotes/origin/") {
                 packed.push_str(&format!("{sha} {name}\n"));
-            } else if let Some(branch) = name.strip_prefix("refs/heads/")
-                && facts.remote.is_none()
-            {
+            } else if let Some(branch) = name.strip_prefix("refs/heads/") {
+                let twin = format!(" refs/remotes/origin/{branch}\n");
+                if text.contains(&twin) || packed.contains(&twin) {
+                    continue;
+                }
                 packed.push_str(&format!("{sha} refs/remotes/origin/{branch}\n"));
             }
         }

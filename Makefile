@@ -1,13 +1,14 @@
 # Two commands for a fresh machine (Debian 12 with Rust, Python 3.11, Node 20 and git):
 #   make demo   builds Trainyard and runs the main job on a real example
 #   make test   installs what the tests need and runs them all
-# and one for those who measure:
+# and two for those who measure and compare:
 #   make bench  against act and bare shells, interleaved
+#   make differential BUNDLES=DIR   the built-in actions beside the published ones (DIR holds OWNER/NAME.git)
 
 CARGO ?= cargo
 DEMO := $(or $(TMPDIR),/tmp)/trainyard-demo
 
-.PHONY: demo test bench tools
+.PHONY: demo test bench differential tools
 
 demo:
 	$(CARGO) build --release -p trainyard
@@ -22,7 +23,7 @@ demo:
 tools:
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || \
 		{ test "$$(id -u)" = 0 && apt-get update -q && apt-get install -qy python3-venv; }
-	@command -v bash git python3 node >/dev/null
+	@command -v bash git python3 node npm >/dev/null
 
 test: tools
 	$(CARGO) test --workspace --no-fail-fast
@@ -31,3 +32,7 @@ test: tools
 bench: tools
 	$(CARGO) build --release -p trainyard
 	python3 bench/run.py
+
+differential: tools
+	$(CARGO) build --release -p trainyard
+	python3 bench/differential/run.py --bundles "$(BUNDLES)"

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Real bundles of actions beside the built-in ones: the same workflow, the same repository, what a step can see.
 
-`differential/run.py --bundles DIR`, where DIR holds `OWNER/NAME.git` (or `OWNER/NAME`), clones of the actions'
-repositories with their tags. Each scenario runs once with the built-in action and once with
+`differential/run.py --bundles DIR`, where DIR holds `OWNER/NAME.git`, clones of the actions' repositories with their
+tags. Each scenario runs once with the built-in action and once with
 `--no-builtin-actions --action-mirror DIR`, each with an empty data folder; outputs, files, git, environment and the
 run's annotations are compared. Prints the table of docs/compatibility.md and, below it, every difference.
 
@@ -135,11 +135,10 @@ def run_side(scenario: Scenario, version: str, scratch: Path, options: list[str]
 
 def tags(bundles: Path, action: str) -> list[str] | None:
     """The tags of an action's clone in that folder; nothing when there is no clone."""
-    for name in (f"{action}.git", action):
-        if (bundles / name).exists():
-            done = subprocess.run(["git", "-C", str(bundles / name), "tag"], capture_output=True, text=True, check=False)
-            return done.stdout.split()
-    return None
+    clone = bundles / f"{action}.git"
+    if not clone.exists():
+        return None
+    return subprocess.run(["git", "-C", str(clone), "tag"], capture_output=True, text=True, check=True).stdout.split()
 
 
 @dataclass
@@ -212,7 +211,7 @@ def main() -> int:
                     details += [f"- {scenario.action}@{version}, {scenario.name}: {line}" for line in outcome.details]
             print(f"| {scenario.action} | {scenario.name} | " + " | ".join(cells) + " |", flush=True)
     print()
-    print("\n".join(details) or "Nothing differs.")
+    print("\n".join(["¹ What differs:", "", *details]) if details else "Nothing differs.")
     return 1 if bad else 0
 
 

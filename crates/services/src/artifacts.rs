@@ -119,9 +119,11 @@ fn finalize(inner: &Shared, grant: &Grant, body: &Value) -> Result<Json<Value>, 
     Ok(Json(json!({"ok": true, "artifact_id": artifact.id.to_string()})))
 }
 
-/// RFC 3339.
+/// RFC 3339, always with three digits of the second: the artifact client takes a fraction of three to
+/// nine digits or none (protobuf-ts's `Timestamp`).
 pub(crate) fn time(millis: i64) -> String {
-    jiff::Timestamp::from_millisecond(millis).unwrap_or_default().to_string()
+    let time = jiff::Timestamp::from_millisecond(millis).unwrap_or_default();
+    time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
 fn list(inner: &Shared, grant: &Grant, body: &Value) -> Result<Json<Value>, Fault> {
@@ -172,4 +174,18 @@ fn delete(inner: &Shared, grant: &Grant, body: &Value) -> Result<Json<Value>, Fa
         .ok_or_else(|| Fault::missing(format!("the run has no artifact '{name}'")))?;
     inner.store()?.delete_artifact(artifact.id)?;
     Ok(Json(json!({"ok": true, "artifact_id": artifact.id.to_string()})))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn times_have_three_digits() {
+        for (millis, wanted) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (1_500, "1970-01-01T00:00:01.500Z"),
+            (1_767_225_600_120, "2026-01-01T00:00:00.120Z"),
+        ] {
+            assert_eq!(super::time(millis), wanted);
+        }
+    }
 }

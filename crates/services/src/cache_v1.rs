@@ -34,10 +34,9 @@ pub(crate) async fn find(
     };
     let Some(entry) = found else { return Ok(StatusCode::NO_CONTENT.into_response()) };
     let url = download_url(&inner, &grant, "cache", entry.id, "cache.tgz");
-    let created = jiff::Timestamp::from_millisecond(entry.created).unwrap_or_default();
     let body = json!({
         "cacheKey": entry.key, "archiveLocation": url, "scope": entry.scope,
-        "creationTime": created.to_string(), "result": "hit",
+        "creationTime": crate::artifacts::time(entry.created), "result": "hit",
     });
     Ok(Json(body).into_response())
 }

@@ -298,6 +298,13 @@ def build_wheel(folder, *_):
 "#,
     );
     repo.run(&[]).exits(0);
+    // The shell remembers where it found `python` before the environment was there.
+    let text = std::fs::read_to_string(repo.path(".github/workflows/ci.yml")).unwrap();
+    repo.file(
+        ".github/workflows/ci.yml",
+        &text.replace("      - uses: actions/setup-python@v5\n", "      - run: python -V\n"),
+    );
+    repo.run(&[]).exits(0).shows("it gets an environment of its own");
 }
 
 #[test]

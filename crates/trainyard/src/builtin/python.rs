@@ -263,8 +263,11 @@ fn install_pip_wheel(wheel: &Path, folder: &Path, interpreter: &Interpreter) -> 
 
 /// Where the environment of a job stands that calls pip without setup-python.
 pub fn default_environment(temp: &Path) -> PathBuf {
-    temp.join("_python").join("default")
+    temp.join(DEFAULT)
 }
+
+/// Below the job's temporary folder.
+const DEFAULT: &str = "_python/default";
 
 /// Makes a folder of shims in front of the real `python` and `pip`, once for each pair of program
 /// and interpreter: the first call of pip makes an environment of the job's own.
@@ -272,19 +275,19 @@ pub fn shims(folder: &Path, program: &Path) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
     let path = std::env::var("PATH").unwrap_or_default();
     let real = which("python3", &path).or_else(|| which("python", &path))?;
-    let key = format!("{}\n{}", program.display(), real.display());
-    let name = super::short_hash(&key);
+    let (program, real) = (program.display(), real.display());
+    let pip = format!("#!/bin/sh\nexec '{program}' internal-pip '{real}' \"$@\"\n");
+    // A shell that has called it before calls it again, though the environment is in front by then.
+    let python = format!(
+        "#!/bin/sh\nif [ \"$1\" = -m ] && [ \"$2\" = pip ]; then shift 2; exec '{program}' internal-pip '{real}' \"$@\"; fi\nown=\"$RUNNER_TEMP/{DEFAULT}/bin/python\"\nif [ -x \"$own\" ]; then exec \"$own\" \"$@\"; fi\nexec '{real}' \"$@\"\n"
+    );
+    let name = super::short_hash(&format!("{pip}{python}"));
     let place = folder.join(&name);
     if place.join("pip3").exists() {
         return Some(place);
     }
     let fresh = folder.join(format!("{name}.{}", std::process::id()));
     fs::create_dir_all(&fresh).ok()?;
-    let (program, real) = (program.display(), real.display());
-    let pip = format!("#!/bin/sh\nexec '{program}' internal-pip '{real}' \"$@\"\n");
-    let python = format!(
-        "#!/bin/sh\nif [ \"$1\" = -m ] && [ \"$2\" = pip ]; then shift 2; exec '{program}' internal-pip '{real}' \"$@\"; fi\nexec '{real}' \"$@\"\n"
-    );
     for (name, text) in [("python", &python), ("python3", &python), ("pip", &pip), ("pip3", &pip)] {
         let path = fresh.join(name);
         fs::write(&path, text).ok()?;

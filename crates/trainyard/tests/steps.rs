@@ -263,7 +263,8 @@ jobs:
     );
     repo.run(&[])
         .exits(1)
-        .shows("a: failure  0.0s: Unable to resolve action `octo/thing@v1`")
+        .shows("a: failure")
+        .shows("Unable to resolve action `octo/thing@v1`")
         .shows("fine")
         .shows("b: success")
         .hides("NEVER");

@@ -100,6 +100,20 @@ fn without_a_version_the_python_of_the_path_stays() {
 }
 
 #[test]
+fn tools_that_are_set_up_have_their_errors_annotated() {
+    let repo = job(
+        "      - uses: actions/checkout@v4\n      - {uses: actions/setup-python@v5, with: {python-version: 3.x}}\n      \
+         - uses: actions/setup-node@v4\n      - {run: python train.py, continue-on-error: true}\n      \
+         - run: 'echo \"src/a.ts(3,5): error TS2304: no such name\"'\n",
+    );
+    repo.file("src/a.ts", "");
+    repo.file("train.py", "def go():\n    raise ValueError('no data')\n\n\ngo()\n").commit("a");
+    repo.run(&[]).exits(0);
+    let view = repo.call(&["view", "1"]);
+    view.shows("no data").shows("train.py:2").shows("src/a.ts:3").shows("no such name");
+}
+
+#[test]
 fn registries_of_two_scopes_stay_beside_each_other() {
     let repo = job(
         "      - {uses: actions/setup-node@v4, with: {registry-url: 'https://one.example', scope: '@a'}}\n      \

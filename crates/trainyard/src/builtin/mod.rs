@@ -6,6 +6,7 @@ mod archive;
 mod cache;
 mod checkout;
 mod download_artifact;
+mod matchers;
 mod python;
 mod setup_node;
 mod setup_python;

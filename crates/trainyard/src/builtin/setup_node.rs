@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::python::{arch, parse_version, satisfies};
-use super::{JobFacts, append, check_cache, flag, input, links, variable, warn};
+use super::{JobFacts, append, check_cache, flag, input, links, matchers, variable, warn};
 use crate::error::{Error, Result};
 use crate::host::environment::which;
 
@@ -79,7 +79,8 @@ pub fn run(_: &JobFacts) -> Result<()> {
     if !input("cache").is_empty() {
         outputs.push("cache-hit=false".to_owned());
     }
-    append("GITHUB_OUTPUT", &outputs)
+    append("GITHUB_OUTPUT", &outputs)?;
+    matchers::add(matchers::NODE)
 }
 
 fn write_npmrc(file: &Path, registry: &str) -> Result<()> {

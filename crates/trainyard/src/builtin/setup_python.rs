@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::python::{Interpreter, arch, interpreters, make_environment, satisfies};
-use super::{JobFacts, append, check_cache, input, variable, warn};
+use super::{JobFacts, append, check_cache, input, matchers, variable, warn};
 use crate::error::{Error, Result};
 
 /// The inputs of actions/setup-python v4 to v7 with their defaults.
@@ -32,7 +32,7 @@ pub fn run(_: &JobFacts) -> Result<()> {
         warn(
             "The `python-version` input is not set.  The version of Python currently in `PATH` will be used.",
         );
-        return Ok(());
+        return matchers::add(matchers::PYTHON);
     }
     let all = interpreters();
     check_cache(&[
@@ -52,7 +52,7 @@ pub fn run(_: &JobFacts) -> Result<()> {
         println!("  an environment of this job's own, made of {}", chosen.path.display());
         after_set_up(&folder)?;
     }
-    Ok(())
+    matchers::add(matchers::PYTHON)
 }
 
 fn wanted_versions() -> Result<Vec<String>> {

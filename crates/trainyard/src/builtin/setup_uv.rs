@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::python::{arch, interpreters};
-use super::{JobFacts, append, flag, input, links, variable};
+use super::{JobFacts, append, flag, input, links, matchers, variable};
 use crate::error::{Error, Result};
 use crate::host::environment::which;
 
@@ -98,7 +98,11 @@ pub fn run(_: &JobFacts) -> Result<()> {
     }
     append("GITHUB_PATH", &path)?;
     append("GITHUB_ENV", &env)?;
-    append("GITHUB_OUTPUT", &outputs)
+    append("GITHUB_OUTPUT", &outputs)?;
+    match flag("add-problem-matchers")? {
+        true => matchers::add(matchers::PYTHON),
+        false => Ok(()),
+    }
 }
 
 /// A path that may begin with `~`.

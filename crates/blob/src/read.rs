@@ -72,7 +72,7 @@ impl BlobReader<'_> {
         self.size
     }
 
-    /// The next chunk; none at the end.
+    /// The next chunk; none at the end. Who takes chunks does not seek back into the last one.
     pub fn next_chunk(&mut self) -> Result<Option<Vec<u8>>> {
         let Some(hash) = self.chunks.get(self.next).copied() else { return Ok(None) };
         self.next += 1;

@@ -76,6 +76,39 @@ fn a_second_checkout_without_cleaning_leaves_what_is_not_tracked() {
 }
 
 #[test]
+fn a_checkout_without_cleaning_does_not_write_through_links() {
+    let outside = common::scratch("outside");
+    std::fs::create_dir_all(&outside).unwrap();
+    std::fs::write(outside.join("f.txt"), "precious").unwrap();
+    let repo = job(&format!(
+        "      - uses: actions/checkout@v4\n      - run: rm -r sub three && ln -s {} sub && mkdir three && echo x > deep\n      \
+         - {{uses: actions/checkout@v4, with: {{clean: false, fetch-depth: 0}}}}\n      \
+         - run: 'echo \"$(cat sub/f.txt three deep | xargs) $(readlink loose) $(git rev-list --count HEAD)\"'\n      \
+         - {{run: 'rm -r .git; echo old > left'}}\n      - {{uses: actions/checkout@v4, with: {{clean: false}}}}\n      \
+         - run: test ! -e left && cat a.txt\n",
+        outside.display()
+    ));
+    repo.file("a.txt", "one").commit("a");
+    repo.file("sub/f.txt", "own").file("three", "3").commit("b");
+    repo.file("deep", "d").commit("c");
+    std::os::unix::fs::symlink("sub", repo.path("loose")).unwrap();
+    repo.run(&[]).exits(0).shows("own3d sub 4");
+    assert_eq!(std::fs::read_to_string(outside.join("f.txt")).unwrap(), "precious");
+}
+
+#[test]
+fn a_whole_history_of_a_pull_request_has_its_ref() {
+    let repo = Repo::with(
+        "on: pull_request\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n      \
+         - {uses: actions/checkout@v4, with: {fetch-depth: 0}}\n      - run: git for-each-ref --format='ref=%(refname)'\n",
+    );
+    repo.file("a.txt", "1").commit("a");
+    repo.git(&["checkout", "-q", "-b", "topic"]);
+    repo.file("a.txt", "2").commit("b");
+    repo.run(&["pull_request"]).exits(0).shows("ref=refs/remotes/pull/");
+}
+
+#[test]
 fn a_cache_of_files_behind_a_link_holds_them() {
     let repo =
         job("      - {uses: actions/cache@v4, id: c, with: {path: 'd/**/f', key: k}}\n      \

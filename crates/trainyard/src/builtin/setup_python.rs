@@ -70,11 +70,7 @@ fn wanted_versions() -> Result<Vec<String>> {
                 path.display()
             ))
         })?;
-        let found = versions_in_file(&file, &text);
-        return match found.is_empty() {
-            true => Err(Error::new(format!("{file} names no Python version"))),
-            false => Ok(found),
-        };
+        return Ok(versions_in_file(&file, &text));
     }
     warn(
         "Neither 'python-version' nor 'python-version-file' inputs were supplied. Attempting to find '.python-version' file.",
@@ -113,7 +109,7 @@ fn versions_in_file(name: &str, text: &str) -> Vec<String> {
         let mut words = lines.map(str::split_whitespace);
         let found =
             words.find_map(|mut w| if w.next() == Some("python") { w.next() } else { None });
-        return found.map(str::to_owned).into_iter().collect();
+        return found.map(|v| v.trim_start_matches('v').to_owned()).into_iter().collect();
     }
     // `3.12/envs/name` is pyenv's way to say an environment.
     lines.filter_map(|l| l.split('/').next()).map(str::to_owned).collect()

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::python::{arch, interpreters};
+use super::python::{arch, interpreters, parse_version, satisfies};
 use super::{JobFacts, append, flag, input, links, matchers, variable};
 use crate::error::{Error, Result};
 use crate::host::environment::which;
@@ -55,17 +55,23 @@ pub fn run(_: &JobFacts) -> Result<()> {
     println!("Successfully set up uv {version} from {}", folder.display());
     let mut env = Vec::new();
     let temp = PathBuf::from(variable("RUNNER_TEMP")?);
-    let mut path = vec![links(&temp.join("_uv_bin"), &folder, &["uv", "uvx"])?];
-    for (name, variable) in [("tool-dir", "UV_TOOL_DIR"), ("tool-bin-dir", "UV_TOOL_BIN_DIR")] {
-        if !input(name).is_empty() {
-            env.push(format!("{variable}={}", home_path(&input(name))));
+    // What `uv tool install` brings goes into the job's own folders.
+    let mut path = Vec::new();
+    for (name, variable, own) in [
+        ("tool-dir", "UV_TOOL_DIR", "_uv_tools"),
+        ("tool-bin-dir", "UV_TOOL_BIN_DIR", "_uv_tool_bin"),
+    ] {
+        let place = match input(name).as_str() {
+            "" => temp.join(own).to_string_lossy().into_owned(),
+            given => home_path(given),
+        };
+        env.push(format!("{variable}={place}"));
+        if name == "tool-bin-dir" {
+            path.push(place);
         }
     }
-    // Where `uv tool install` puts programs.
-    path.push(match input("tool-bin-dir").as_str() {
-        "" => std::env::var("XDG_BIN_HOME").unwrap_or_else(|_| home_path("~/.local/bin")),
-        given => home_path(given),
-    });
+    // The last one stands first on the PATH.
+    path.push(links(&temp.join("_uv_bin"), &folder, &["uv", "uvx"])?);
     let python = input("python-version");
     if !python.is_empty() {
         env.push(format!("UV_PYTHON={python}"));
@@ -165,10 +171,12 @@ fn version(uv: &Path) -> Option<String> {
     text.split_whitespace().nth(1).map(str::to_owned)
 }
 
-/// Whether a version is the one that was asked for; of ranges only those that fix the beginning.
+/// Whether a version is one that was asked for.
 fn fits(version: &str, wanted: &str) -> bool {
     match wanted.strip_prefix("==") {
-        None => wanted.is_empty(),
+        None => {
+            wanted.is_empty() || parse_version(version).is_some_and(|(v, _)| satisfies(v, wanted))
+        }
         Some(exact) => match exact.strip_suffix(".*") {
             Some(start) => version == start || version.starts_with(&format!("{start}.")),
             None => version == exact,
@@ -256,8 +264,9 @@ mod tests {
             ("0.9.1", "==0.9.1", true),
             ("0.91.1", "==0.9.*", false),
             ("0.9.1", "==0.9.2", false),
-            // A range is the package index's to answer.
-            ("0.9.1", ">=0.8", false),
+            // What is here and fits needs no package index.
+            ("0.9.1", ">=0.8", true),
+            ("0.9.1", ">=0.8,<0.9", false),
         ] {
             assert_eq!(fits(version, wanted), holds, "{version} {wanted}");
         }

@@ -97,9 +97,10 @@ pub fn run(facts: &JobFacts) -> Result<()> {
         }
     };
     fs::create_dir_all(&target).map_err(|e| Error::io("create", &target, &e))?;
-    match is_true("clean", true) {
+    let clean = is_true("clean", true);
+    match clean {
         true => empty(&target)?,
-        false => leave_tracked(&target)?,
+        false => leave_untracked(facts, &target)?,
     }
     make_git_dir(facts, &target, &commit, &refs)?;
     git(&target, &["read-tree", "HEAD"])?;
@@ -115,6 +116,9 @@ pub fn run(facts: &JobFacts) -> Result<()> {
         for file in &files {
             if left_out.contains(file) || tracked.as_ref().is_some_and(|t| !t.contains(file)) {
                 continue;
+            }
+            if !clean {
+                clear_way(&target, file)?;
             }
             copied += usize::from(copy(&facts.root, &target, file)?);
         }
@@ -242,21 +246,73 @@ fn empty(target: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes what an earlier checkout laid, and leaves what came beside it.
-fn leave_tracked(target: &Path) -> Result<()> {
-    if !target.join(".git").is_dir() {
-        return Ok(());
+/// Removes what an earlier checkout of the same repository laid, and leaves what came beside it; what
+/// is of no checkout, or of another's, goes whatever `clean` says (`git-directory-helper.ts`).
+fn leave_untracked(facts: &JobFacts, target: &Path) -> Result<()> {
+    let git = target.join(".git");
+    let config = match git.symlink_metadata().is_ok_and(|m| m.is_dir()) {
+        true => fs::read_to_string(git.join("config")).unwrap_or_default(),
+        false => return empty(target),
+    };
+    let same = match origin(facts)? {
+        Some(url) => config.contains(&format!("\turl = {url}\n")),
+        None => !config.contains("[remote "),
+    };
+    if !same {
+        return empty(target);
     }
     let folder = target.to_string_lossy().into_owned();
     let args = ["-C", &folder, "-c", "safe.directory=*", "ls-files", "-z"];
     let out = crate::actions::places::git(None, &args)?;
     for name in String::from_utf8_lossy(&out).split('\0').filter(|n| !n.is_empty()) {
         let path = target.join(name);
-        if path.symlink_metadata().is_ok_and(|m| !m.is_dir()) {
+        // Behind a link is another's.
+        let mut above = path.ancestors().skip(1).take_while(|p| *p != target);
+        let own = above.all(|p| p.symlink_metadata().is_ok_and(|m| m.is_dir()));
+        if own && path.symlink_metadata().is_ok_and(|m| !m.is_dir()) {
             fs::remove_file(&path).map_err(|e| Error::io("remove", &path, &e))?;
         }
     }
+    for name in ["refs", "packed-refs", "shallow", "index.lock"] {
+        let path = git.join(name);
+        let done = match path.is_dir() {
+            true => fs::remove_dir_all(&path),
+            false => fs::remove_file(&path),
+        };
+        match done {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("remove", &path, &error));
+            }
+            _ => {}
+        }
+    }
     Ok(())
+}
+
+/// Removes what stands where a file is to lie: links and files in place of its folders too.
+fn clear_way(target: &Path, file: &str) -> Result<()> {
+    let mut path = target.to_owned();
+    let mut parts = Path::new(file).components().peekable();
+    while let Some(part) = parts.next() {
+        path.push(part);
+        let Ok(meta) = path.symlink_metadata() else { return Ok(()) };
+        let done = match (meta.is_dir(), parts.peek().is_none()) {
+            (true, false) => continue,
+            (true, true) => fs::remove_dir_all(&path),
+            (false, _) => fs::remove_file(&path),
+        };
+        return done.map_err(|e| Error::io("remove", &path, &e));
+    }
+    Ok(())
+}
+
+/// The address that a checkout's `origin` has: the real one, whatever git is told besides.
+fn origin(facts: &JobFacts) -> Result<Option<String>> {
+    let server = variable("GITHUB_SERVER_URL")?;
+    Ok(match facts.remote.as_deref().and_then(slug) {
+        Some(slug) => Some(format!("{server}/{slug}")),
+        None => facts.remote.clone(),
+    })
 }
 
 /// A git folder as checkout leaves one: a shallow history, the branch and its remote twin.
@@ -286,12 +342,7 @@ fn make_git_dir(facts: &JobFacts, target: &Path, commit: &str, refs: &Refs) -> R
     let mut config = String::from(
         "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n\tlogallrefupdates = true\n[gc]\n\tauto = 0\n",
     );
-    let server = variable("GITHUB_SERVER_URL")?;
-    let url = match facts.remote.as_deref().and_then(slug) {
-        Some(slug) => Some(format!("{server}/{slug}")),
-        None => facts.remote.clone(),
-    };
-    if let Some(url) = url {
+    if let Some(url) = origin(facts)? {
         config.push_str(&format!(
             "[remote \"origin\"]\n\turl = {url}\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n"
         ));
@@ -307,6 +358,9 @@ fn make_git_dir(facts: &JobFacts, target: &Path, commit: &str, refs: &Refs) -> R
         git_dir: facts.root.join(".git"),
         common_dir: facts.common_dir.clone(),
     };
+    if let Some((name, object)) = &refs.other {
+        write(name, format!("{object}\n"))?;
+    }
     let Some(depth) = depth() else {
         // Branches and tags of the user's repository, as a full fetch brings them.
         let out = user.git(&["for-each-ref", "--format=%(objectname) %(refname)"])?;
@@ -343,7 +397,7 @@ fn make_git_dir(facts: &JobFacts, target: &Path, commit: &str, refs: &Refs) -> R
         }
         write("packed-refs", packed)?;
     }
-    for (name, object) in refs.tags.iter().chain(&refs.other) {
+    for (name, object) in &refs.tags {
         write(name, format!("{object}\n"))?;
     }
     Ok(())

@@ -29,6 +29,10 @@ pub fn lay(facts: &JobFacts, slug: &str, target: &Path) -> Result<(String, Strin
     let _ = places::git(Some(&places::git_folder(target)), &["remote", "remove", "origin"]);
     git(target, &["remote", "add", "origin", &format!("{server}/{slug}")])?;
     let token = own_token(&address, &server);
+    // An earlier checkout's would be sent beside it.
+    let header = format!("http.{server}/.extraheader");
+    let unset = ["config", "--local", "--unset-all", &header];
+    let _ = places::git(Some(&places::git_folder(target)), &unset);
     let name = match name.is_empty() {
         true => default_branch(&address, &token)?,
         false => name,
@@ -157,6 +161,7 @@ fn keep(target: &Path, settings: &[(String, String)]) -> Result<()> {
     }
     let path = target.join(".git/config");
     for (key, value) in settings {
+        println!("::add-mask::{}", value.rsplit(' ').next().unwrap_or(value));
         let (section, name) = key.rsplit_once('.').unwrap_or((key, ""));
         let section = section.strip_prefix("http.").unwrap_or(section);
         let text = std::fs::read_to_string(&path).map_err(|e| Error::io("read", &path, &e))?;

@@ -86,6 +86,13 @@ ALL = (
       - {uses: USES, id: again, continue-on-error: true, with: {name: n, path: out}}
       - {uses: USES, id: none, with: {name: nothing, path: nowhere}}
 """),
+    Scenario("one and all", "actions/download-artifact", ("v4", "v5", "v6", "v7"), """\
+      - {run: "mkdir -p out/deep; echo x > out/deep/file"}
+      - {uses: actions/upload-artifact@v4, with: {name: n, path: out}}
+      - {uses: USES, id: it, with: {name: n, path: one}}
+      - {uses: USES, id: all, with: {path: all}}
+      - {uses: USES, id: none, continue-on-error: true, with: {name: nothing}}
+"""),
     Scenario("the one on the PATH", "actions/setup-python", SETUPS,
              "      - {uses: USES, id: it, with: {python-version: '3.11'}}\n", programs="python python3", needs="python"),
     Scenario("an unknown version", "actions/setup-python", SETUPS,

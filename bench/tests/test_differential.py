@@ -18,7 +18,7 @@ class Differential(unittest.TestCase):
     def test_without_bundles_each_action_is_named_as_skipped(self) -> None:
         done = run("--bundles", "")
         self.assertEqual(done.returncode, 0)
-        for name in ("checkout", "cache", "upload-artifact", "setup-python", "setup-node"):
+        for name in ("checkout", "cache", "upload-artifact", "download-artifact", "setup-python", "setup-node"):
             self.assertIn(f"skipped: actions/{name} ", done.stdout)
 
     def test_a_bundle_that_does_something_else_is_seen(self) -> None:

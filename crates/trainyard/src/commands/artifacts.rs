@@ -66,16 +66,7 @@ pub fn run(command: &ArtifactsCommand) -> Result<Exit> {
                 Some(run) => of_run(&store, *run)?,
                 None => store.artifacts(None).map_err(failed)?,
             };
-            match json {
-                true => outln!(
-                    "{:#}",
-                    serde_json::Value::from(rows.iter().map(value).collect::<Vec<_>>())
-                ),
-                false => rows.iter().for_each(line),
-            }
-            if rows.is_empty() && !json {
-                outln!("no artifacts");
-            }
+            super::show_rows(&rows, *json, value, line, "no artifacts");
         }
         ArtifactsCommand::Download { run, name, to } => {
             let run = super::view::find(&Journal::open(&data)?, *run)?.id;

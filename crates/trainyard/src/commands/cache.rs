@@ -65,16 +65,7 @@ pub fn run(command: &CacheCommand) -> Result<Exit> {
         CacheCommand::List { key, json } => {
             let rows: Vec<CacheEntry> =
                 all()?.into_iter().filter(|e| e.key.starts_with(key)).collect();
-            match json {
-                true => outln!(
-                    "{:#}",
-                    serde_json::Value::from(rows.iter().map(value).collect::<Vec<_>>())
-                ),
-                false => rows.iter().for_each(line),
-            }
-            if rows.is_empty() && !json {
-                outln!("no cache entries");
-            }
+            super::show_rows(&rows, *json, value, line, "no cache entries");
         }
         CacheCommand::Show { id } => {
             let found = store.cache(*id).map_err(|e| failed(&e))?;

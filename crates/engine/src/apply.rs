@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use trainyard_model::{JobResult, Value};
-use trainyard_plan::{NodeKind, PlanNodeId};
+use trainyard_plan::{NodeKind, PlanNodeId, Tally};
 
 use crate::record::{By, Effect, EffectKey, Record, Strength};
+use crate::rerun;
 use crate::state::{
-    AttemptState, Cancel, Counters, Instance, InstanceId, NodeState, RunState, Settled,
+    AttemptState, Cancel, Counters, Fan, Instance, InstanceId, NodeState, RunState, Settled,
 };
 
 /// Milliseconds that the engine waits beyond a job's own time limits before it gives it up.
@@ -32,6 +33,7 @@ pub fn apply(run: &mut RunState, record: &Record) {
             run.instances = vec![blank(PlanNodeId::ROOT, None, None)];
             run.instances[0].inputs = inputs.clone();
             run.last = *at;
+            run.attempt = 1;
         }
         Record::Resolved { node, resolved } => {
             let instance = &mut run.instances[node.index()];
@@ -64,7 +66,9 @@ pub fn apply(run: &mut RunState, record: &Record) {
                 counters.children.push(push(run, instance));
             }
             counters.unsettled = u32::try_from(counters.children.len()).unwrap_or(u32::MAX);
-            run.instances[node.index()].state = NodeState::Open(counters);
+            let instance = &mut run.instances[node.index()];
+            instance.fan = Some(Fan { max_parallel: *max_parallel, fail_fast: *fail_fast });
+            instance.state = NodeState::Open(counters);
         }
         Record::Opened { node, inputs } => {
             take_slot(run, *node);
@@ -84,12 +88,14 @@ pub fn apply(run: &mut RunState, record: &Record) {
             instance.state = NodeState::Open(counters);
         }
         Record::Offered { node, attempt } => {
-            if *attempt == 1 {
+            // One that is offered again has kept its slot.
+            if matches!(run.instances[node.index()].state, NodeState::Waiting { .. }) {
                 take_slot(run, *node);
             }
             clear_lease(run, *node);
-            run.instances[node.index()].state =
-                NodeState::Active { attempt: *attempt, state: AttemptState::Offered };
+            let instance = &mut run.instances[node.index()];
+            instance.attempt = *attempt;
+            instance.state = NodeState::Active { attempt: *attempt, state: AttemptState::Offered };
             run.effects.insert(
                 EffectKey::Offer(*node, *attempt),
                 Effect::Offer { node: *node, attempt: *attempt },
@@ -141,6 +147,24 @@ pub fn apply(run: &mut RunState, record: &Record) {
                 Effect::Timer { node: *node, due: *deadline },
             );
         }
+        Record::Rerun { attempt, reset, reopened, resume, at } => {
+            run.last = *at;
+            run.attempt = *attempt;
+            rerun::apply(run, reset, reopened, *resume);
+            want_group(run, InstanceId::ROOT, 0);
+        }
+        Record::Reopened { node } => {
+            take_slot(run, *node);
+            let instance = &mut run.instances[node.index()];
+            let Some(counters) = instance.again.take() else { return };
+            let children = counters.children.clone();
+            instance.state = NodeState::Open(counters);
+            for child in children {
+                if run.instances[child.index()].again.is_some() {
+                    want_group(run, child, 0);
+                }
+            }
+        }
         Record::Settled { .. } => settle(run, record),
     }
 }
@@ -158,10 +182,17 @@ fn blank(plan: PlanNodeId, parent: Option<InstanceId>, cancel: Option<Cancel>) -
         epoch: 0,
         stopping: None,
         began: None,
+        attempt: 0,
+        run_attempt: 1,
+        fan: None,
+        again: None,
+        resume: None,
+        superseded: false,
     }
 }
 
-fn push(run: &mut RunState, instance: Instance) -> InstanceId {
+fn push(run: &mut RunState, mut instance: Instance) -> InstanceId {
+    instance.run_attempt = run.attempt;
     run.instances.push(instance);
     InstanceId(u32::try_from(run.instances.len() - 1).unwrap_or(u32::MAX))
 }
@@ -206,6 +237,8 @@ fn settle(run: &mut RunState, record: &Record) {
     run.effects.retain(|key, _| !matches!(key, EffectKey::Hold(n, _) if n == node));
     let instance = &mut run.instances[node.index()];
     let (plan, parent, leg) = (instance.plan, instance.parent, instance.leg);
+    instance.resume = None;
+    instance.again = None;
     instance.state = NodeState::Settled(Settled {
         outcome: *outcome,
         result: *result,
@@ -219,16 +252,7 @@ fn settle(run: &mut RunState, record: &Record) {
     let Some(parent) = parent else { return };
     let NodeState::Open(counters) = &mut run.instances[parent.index()].state else { return };
     counters.unsettled = counters.unsettled.saturating_sub(1);
-    let tally = &mut counters.tally;
-    match result {
-        JobResult::Success => tally.success += 1,
-        JobResult::Failure => tally.failure += 1,
-        JobResult::Cancelled => tally.cancelled += 1,
-        JobResult::Skipped => tally.skipped += 1,
-    }
-    if *by == By::Cancel || *result == JobResult::Cancelled {
-        tally.cut_short += 1;
-    }
+    count(&mut counters.tally, *result, *by);
     if leg.is_some() {
         if held_slot {
             counters.active = counters.active.saturating_sub(1);
@@ -255,8 +279,21 @@ pub(crate) fn output_size(outputs: &Value) -> usize {
     }
 }
 
+/// Counts a settled node.
+pub(crate) fn count(tally: &mut Tally, result: JobResult, by: By) {
+    match result {
+        JobResult::Success => tally.success += 1,
+        JobResult::Failure => tally.failure += 1,
+        JobResult::Cancelled => tally.cancelled += 1,
+        JobResult::Skipped => tally.skipped += 1,
+    }
+    if by == By::Cancel || result == JobResult::Cancelled {
+        tally.cut_short += 1;
+    }
+}
+
 /// Of the legs that set an output, the last one with a value wins.
-fn merge(merged: &mut Value, outputs: &Value) {
+pub(crate) fn merge(merged: &mut Value, outputs: &Value) {
     let Value::Object(new) = outputs else { return };
     let mut object = match std::mem::take(merged) {
         Value::Object(object) => Arc::unwrap_or_clone(object),
@@ -277,8 +314,12 @@ impl RunState {
         let mut out = vec![root];
         let mut next = 0;
         while next < out.len() {
-            if let NodeState::Open(counters) = &self.instances[out[next].index()].state {
-                out.extend(&counters.children);
+            let instance = &self.instances[out[next].index()];
+            match (&instance.state, &instance.again) {
+                (NodeState::Open(counters), _) | (_, Some(counters)) => {
+                    out.extend(&counters.children);
+                }
+                _ => {}
             }
             next += 1;
         }

@@ -8,6 +8,7 @@ use trainyard_plan::{FanOut, NeedView, Plan, Reason, Semantics, Tally, Verdict, 
 use crate::apply::{apply, output_size};
 use crate::limits::{MAX_INSTANCES, MAX_OUTPUT_BYTES, MAX_RUN_OUTPUT_BYTES};
 use crate::record::{By, Cause, Record, Strength};
+use crate::rerun;
 use crate::state::{AttemptState, InstanceId, NodeState, RunState};
 
 /// What someone asks of a run.
@@ -88,6 +89,14 @@ pub enum Command {
         /// How hard.
         strength: Strength,
     },
+    /// Begin a concluded run again, in part: these nodes and all that depends on them. All of it
+    /// if none is named.
+    Rerun {
+        /// Which.
+        nodes: Vec<InstanceId>,
+        /// One of them that is a leaf, and the step it begins with.
+        resume: Option<(InstanceId, u32)>,
+    },
 }
 
 /// Why a command changes nothing. A refusal is an answer, not a fault.
@@ -105,6 +114,9 @@ pub enum Refusal {
     /// The node is not where this command finds it.
     #[error("the node is not in a state for this")]
     State,
+    /// A re-run of a run that goes on.
+    #[error("the run is not over")]
+    Running,
     /// Nothing more is to be done.
     #[error("a cancel at least as strong was accepted")]
     Already,
@@ -149,6 +161,7 @@ pub fn decide(
 /// The table of (state, command) pairs; what is not allowed here is refused.
 fn check(run: &RunState, command: &Command) -> Result<(), Refusal> {
     let node = match command {
+        Command::Rerun { nodes, resume } => return check_rerun(run, nodes, *resume),
         Command::GroupGranted { node, .. }
         | Command::GroupRefused { node, .. }
         | Command::Lease { node, .. }
@@ -197,6 +210,36 @@ fn check(run: &RunState, command: &Command) -> Result<(), Refusal> {
             _ => Ok(()),
         },
         _ => Err(Refusal::State),
+    }
+}
+
+/// A re-run wants a run that is over, nodes that count, and a leaf of those to resume.
+fn check_rerun(
+    run: &RunState,
+    nodes: &[InstanceId],
+    resume: Option<(InstanceId, u32)>,
+) -> Result<(), Refusal> {
+    if run.conclusion().is_none() {
+        return Err(Refusal::Running);
+    }
+    // What never opened has no nodes to begin again with: the gate of a root cannot be shut, but
+    // its group can be refused.
+    if run.instances.len() == 1 {
+        return Err(Refusal::State);
+    }
+    for node in nodes {
+        match run.instances.get(node.index()) {
+            Some(instance) if !instance.superseded => {}
+            _ => return Err(Refusal::Unknown),
+        }
+    }
+    match resume {
+        Some((node, _)) => {
+            let instance = run.instances.get(node.index()).ok_or(Refusal::Unknown)?;
+            let leaf = run.is_work(node) && instance.fan.is_none();
+            if nodes.contains(&node) && leaf { Ok(()) } else { Err(Refusal::State) }
+        }
+        None => Ok(()),
     }
 }
 
@@ -283,6 +326,12 @@ impl Decider<'_> {
             }
             Command::Cancel { target, cause, strength } => {
                 self.cancel(*target, *cause, *strength);
+            }
+            Command::Rerun { nodes, resume } => {
+                let (reset, reopened) = rerun::closure(self.run, nodes);
+                let (attempt, at, resume) = (self.run.attempt + 1, self.at, *resume);
+                self.emit(Record::Rerun { attempt, reset, reopened, resume, at });
+                self.todo.push_back(Todo::Proceed(InstanceId::ROOT));
             }
         }
     }
@@ -401,8 +450,13 @@ impl Decider<'_> {
         if (groups_held as usize) < groups || !self.slot_free(id) {
             return;
         }
+        if instance.again.is_some() {
+            self.reopen(id);
+            return;
+        }
         if self.run.is_work(id) {
-            self.emit(Record::Offered { node: id, attempt: 1 });
+            let attempt = instance.attempt + 1;
+            self.emit(Record::Offered { node: id, attempt });
             return;
         }
         let bound = match instance.parent {
@@ -424,6 +478,21 @@ impl Decider<'_> {
                 self.todo.push_back(Todo::Close(id));
             }
         }
+    }
+
+    /// A scope or fan-out of a re-run goes on: its nodes that are not settled begin.
+    fn reopen(&mut self, id: InstanceId) {
+        self.emit(Record::Reopened { node: id });
+        for child in self.children(id) {
+            let instance = self.run.instance(child);
+            match (&instance.state, instance.leg) {
+                (NodeState::Waiting { .. }, _) => self.todo.push_back(Todo::Proceed(child)),
+                (NodeState::Blocked { .. }, Some(_)) => self.todo.push_back(Todo::Enter(child)),
+                (NodeState::Blocked { .. }, None) => self.todo.push_back(Todo::Evaluate(child)),
+                _ => {}
+            }
+        }
+        self.todo.push_back(Todo::Close(id));
     }
 
     fn slot_free(&self, id: InstanceId) -> bool {
@@ -511,6 +580,17 @@ impl Decider<'_> {
         outputs: Value,
     ) {
         let at = self.at;
+        // One that waited for its turn in a re-run takes with it what it has not begun again.
+        if self.run.instance(id).again.is_some() {
+            for below in self.run.subtree(id).into_iter().skip(1).rev() {
+                if self.run.instance(below).settled().is_none() {
+                    let (outcome, by, outputs) = (Outcome::Cancelled, By::Cancel, Value::Null);
+                    let (result, reason) = (JobResult::Cancelled, reason.clone());
+                    let node = below;
+                    self.emit(Record::Settled { node, outcome, result, reason, by, outputs, at });
+                }
+            }
+        }
         self.emit(Record::Settled { node: id, outcome, result, reason, by, outputs, at });
         let instance = self.run.instance(id);
         let (plan, leg, Some(parent)) = (instance.plan, instance.leg, instance.parent) else {

@@ -7,15 +7,17 @@
 //!
 //! Node states: `Blocked -> Waiting -> Active -> Settled`, a fan-out or scope
 //! `Blocked -> Waiting -> Open -> Settled`; anything unsettled may settle at once. Attempt states:
-//! `Offered -> Leased -> Running`, each may end. Cancellation is a field, not a state.
+//! `Offered -> Leased -> Running`, each may end. Cancellation is a field, not a state. Out of
+//! `Settled` leads only a re-run, and only when the whole run is over.
 //!
-//! Deliberately absent, until something needs them: back-off and re-runs, approvals and wait
+//! Deliberately absent, until something needs them: back-off, approvals and wait
 //! timers of environments, the task cache, loops over items.
 
 mod apply;
 mod decide;
 mod limits;
 mod record;
+mod rerun;
 mod state;
 
 #[cfg(test)]
@@ -26,7 +28,7 @@ pub use decide::{Command, Refusal, decide, start};
 pub use limits::{MAX_INSTANCES, MAX_OUTPUT_BYTES, MAX_RUN_OUTPUT_BYTES};
 pub use record::{By, Cause, Effect, EffectKey, Record, Strength};
 pub use state::{
-    AttemptState, Cancel, Counters, Instance, InstanceId, NodeState, RunState, Settled,
+    AttemptState, Cancel, Counters, Fan, Instance, InstanceId, NodeState, RunState, Settled,
 };
 
 /// What the run wants of the world, in a stable order. A function of the state alone: after a

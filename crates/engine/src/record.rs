@@ -128,6 +128,24 @@ pub enum Record {
         /// How hard.
         strength: Strength,
     },
+    /// The run begins again in part: what is reset and what that is in.
+    Rerun {
+        /// Which attempt at the run this is, from 2.
+        attempt: u32,
+        /// Nodes that are as if they had never begun. What was below them stays for its history.
+        reset: Vec<InstanceId>,
+        /// Scopes and fan-outs that keep some of their nodes.
+        reopened: Vec<InstanceId>,
+        /// A leaf among those that are reset, and the step it begins with.
+        resume: Option<(InstanceId, u32)>,
+        /// When.
+        at: Timestamp,
+    },
+    /// A scope or fan-out of a re-run goes on with the nodes it has.
+    Reopened {
+        /// Which.
+        node: InstanceId,
+    },
     /// It is over.
     Settled {
         /// Which.

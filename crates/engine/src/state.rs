@@ -132,6 +132,27 @@ pub struct Instance {
     pub stopping: Option<Strength>,
     /// When its first step began.
     pub began: Option<Timestamp>,
+    /// The number of its last attempt, from 1; never goes down.
+    pub attempt: u32,
+    /// The run attempt in which it was last begun, from 1.
+    pub run_attempt: u32,
+    /// Its limits, for a fan-out that was expanded.
+    pub fan: Option<Fan>,
+    /// What a scope or fan-out opens with once it is its turn again in a re-run.
+    pub again: Option<Counters>,
+    /// The step that the next attempt begins with; what that means is the runner's affair.
+    pub resume: Option<u32>,
+    /// Whether a re-run made what it is in anew: it stays for its history alone.
+    pub superseded: bool,
+}
+
+/// How a fan-out treats its legs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fan {
+    /// How many may hold a slot.
+    pub max_parallel: Option<u32>,
+    /// Whether one failed leg cancels the rest.
+    pub fail_fast: bool,
 }
 
 impl Instance {
@@ -157,6 +178,7 @@ pub struct RunState {
     pub(crate) position: Vec<u32>,
     /// Bytes of all outputs of leaves.
     pub(crate) output_bytes: usize,
+    pub(crate) attempt: u32,
 }
 
 impl RunState {
@@ -170,7 +192,13 @@ impl RunState {
             last: Timestamp::default(),
             position: Vec::new(),
             output_bytes: 0,
+            attempt: 1,
         }
+    }
+
+    /// Which attempt at the run this is, from 1: `github.run_attempt`.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
     }
 
     /// The plan.

@@ -30,6 +30,8 @@ pub struct Artifact {
     pub created: i64,
     /// Milliseconds since the epoch.
     pub expires: Option<i64>,
+    /// Whether the job that made it began again: the next one of its name takes its place.
+    pub superseded: bool,
 }
 
 /// A new artifact.
@@ -49,7 +51,8 @@ pub struct NewArtifact<'a> {
     pub expires: Option<i64>,
 }
 
-const COLUMNS: &str = "id, repository, run, name, node, blob, size, sha256, mime, created, expires";
+const COLUMNS: &str =
+    "id, repository, run, name, node, blob, size, sha256, mime, created, expires, superseded";
 
 fn artifact(r: &Row<'_>) -> rusqlite::Result<Artifact> {
     Ok(Artifact {
@@ -64,14 +67,19 @@ fn artifact(r: &Row<'_>) -> rusqlite::Result<Artifact> {
         mime: r.get(8)?,
         created: r.get(9)?,
         expires: r.get(10)?,
+        superseded: r.get(11)?,
     })
 }
 
 impl Store {
-    /// Saves an artifact; [`Error::Taken`] if the run has one of that name.
+    /// Saves an artifact; [`Error::Taken`] if the run has one of that name that counts.
     pub fn save_artifact(&self, new: &NewArtifact<'_>, mut draft: Draft) -> Result<Artifact> {
         let mut database = self.database();
         let tx = database.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        tx.execute(
+            "DELETE FROM artifacts WHERE run = ?1 AND name = ?2 AND superseded <> 0",
+            params![new.run, new.name],
+        )?;
         let taken: Option<i64> = tx
             .query_row(
                 "SELECT id FROM artifacts WHERE run = ?1 AND name = ?2",
@@ -96,6 +104,17 @@ impl Store {
         tx.commit()?;
         drop(database);
         self.artifact(id)?.ok_or_else(|| Error::Damaged("a saved artifact is gone".into()))
+    }
+
+    /// Says that jobs of a run begin again.
+    pub fn supersede_artifacts(&self, run: i64, nodes: &[i64]) -> Result<()> {
+        let database = self.database();
+        let mut statement = database
+            .prepare_cached("UPDATE artifacts SET superseded = 1 WHERE run = ?1 AND node = ?2")?;
+        for node in nodes {
+            statement.execute(params![run, node])?;
+        }
+        Ok(())
     }
 
     /// An artifact by its number.

@@ -58,7 +58,8 @@ pub enum Error {
 /// The result of a call.
 pub type Result<T> = std::result::Result<T, Error>;
 
-const SCHEMA: i64 = 1;
+/// What each schema adds to the one before.
+const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// The store in a folder.
 #[derive(Debug)]
@@ -89,19 +90,20 @@ impl Store {
         let connection = Connection::open(root.join("store.db"))?;
         connection.busy_timeout(Duration::from_secs(30))?;
         let version: i64 = connection.pragma_query_value(None, "user_version", |r| r.get(0))?;
-        if version > SCHEMA {
+        let newest = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+        if version > newest {
             return Err(Error::Newer);
         }
-        if version < SCHEMA {
+        if version < newest {
             connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
             connection.pragma_update(None, "journal_mode", "WAL")?;
             // Another process may be making it at this moment: asked again under the lock.
             connection.execute_batch("BEGIN IMMEDIATE")?;
             let version: i64 = connection.pragma_query_value(None, "user_version", |r| r.get(0))?;
-            if version < SCHEMA {
-                connection.execute_batch(include_str!("schema.sql"))?;
-                connection.pragma_update(None, "user_version", SCHEMA)?;
+            for migration in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or_default()) {
+                connection.execute_batch(migration)?;
             }
+            connection.pragma_update(None, "user_version", newest)?;
             connection.execute_batch("COMMIT")?;
         }
         connection.pragma_update(None, "synchronous", "NORMAL")?;

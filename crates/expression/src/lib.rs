@@ -10,6 +10,7 @@
 mod ast;
 mod compare;
 mod evaluate;
+mod facts;
 mod functions;
 mod lexer;
 mod parser;
@@ -19,6 +20,7 @@ mod template;
 pub use ast::{CompareOp, Expr, ExprKind};
 pub use compare::loose_eq;
 pub use evaluate::{Environment, EvalError, Need, evaluate, index};
+pub use facts::facts;
 pub use lexer::{ErrorKind, SyntaxError};
 pub use parser::{MAX_DEPTH, MAX_LENGTH, parse, parse_in};
 pub use scope::{FunctionArity, Scope, Status, uses_status_function};

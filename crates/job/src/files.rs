@@ -12,6 +12,8 @@ pub struct FileCommands {
     pub path: Vec<u8>,
     /// `GITHUB_STATE`
     pub state: Vec<u8>,
+    /// `TRAINYARD_REASONS`, ours: a line each.
+    pub reasons: Vec<u8>,
     /// `GITHUB_STEP_SUMMARY`
     pub summary: Vec<u8>,
 }

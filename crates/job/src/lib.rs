@@ -12,11 +12,12 @@ pub mod files;
 mod machine;
 pub mod mask;
 pub mod matcher;
+pub mod seal;
 pub mod shell;
 pub mod spec;
 
 pub use machine::{
     Action, Annotation, AnnotationLevel, Answer, BuiltinSpec, Exit, Input, JobContexts, JobMachine,
-    Loaded, LoadedSet, Places, Process, ProcessId, ProcessKind, Runs, Stage, StepNeed, StepReport,
-    StopKind,
+    Loaded, LoadedSet, MarkEnd, MarkUse, Places, Process, ProcessId, ProcessKind, Runs, Stage,
+    StepMark, StepNeed, StepReport, StopKind, sealed,
 };

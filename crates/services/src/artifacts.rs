@@ -66,7 +66,7 @@ fn named(inner: &Shared, grant: &Grant, name: &str) -> Result<Option<Artifact>, 
 fn create(inner: &Shared, grant: &Grant, body: &Value) -> Result<Json<Value>, Fault> {
     let name = text(body, "name");
     check_name(name)?;
-    if named(inner, grant, name)?.is_some() {
+    if named(inner, grant, name)?.is_some_and(|a| !a.superseded) {
         return Err(Fault::taken("an artifact with this name already exists on the workflow run"));
     }
     let expires = field(body, "expires_at")

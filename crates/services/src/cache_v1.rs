@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use trainyard_blob::{CacheEntry, Lookup, NewCache};
 
-use crate::cache_v2::{check_key, check_version, number, own_scope, save, say_miss, text};
+use crate::cache_v2::{check_key, check_version, number, own_scope, save, say_found, text};
 use crate::fault::Fault;
 use crate::uploads::{self, Purpose, download_url};
 use crate::{Grant, Shared};
@@ -59,9 +59,7 @@ fn look(
         version,
     };
     let found = inner.store()?.find_cache(&lookup)?;
-    if found.is_none() {
-        say_miss(inner, grant, &lookup)?;
-    }
+    say_found(inner, grant, &lookup, found.as_ref())?;
     Ok(found)
 }
 

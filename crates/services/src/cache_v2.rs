@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use serde_json::{Value, json};
-use trainyard_blob::{Lookup, NewCache};
+use trainyard_blob::{CacheEntry, Lookup, NewCache};
 
 use crate::access::Grant;
 use crate::fault::Fault;
@@ -59,15 +59,27 @@ pub(crate) fn check_key(key: &str) -> Result<(), Fault> {
     }
 }
 
-/// Why a look-up found nothing, said in the run.
-pub(crate) fn say_miss(inner: &Shared, grant: &Grant, lookup: &Lookup<'_>) -> Result<(), Fault> {
-    let near = inner.store()?.nearest_cache(lookup)?;
-    let text = match near {
-        Some(near) => format!(
+/// What a look-up found and why, said in the run.
+pub(crate) fn say_found(
+    inner: &Shared,
+    grant: &Grant,
+    lookup: &Lookup<'_>,
+    found: Option<&CacheEntry>,
+) -> Result<(), Fault> {
+    let near = match found {
+        Some(_) => None,
+        None => inner.store()?.nearest_cache(lookup)?,
+    };
+    let text = match (found, near) {
+        (Some(found), _) if found.key == lookup.key => format!("cache hit for '{}'", lookup.key),
+        (Some(found), _) => {
+            format!("cache hit for '{}' by its restore key: '{}'", lookup.key, found.key)
+        }
+        (None, Some(near)) => format!(
             "cache miss for '{}': the nearest is '{}': {}",
             lookup.key, near.entry.key, near.differs
         ),
-        None => format!("cache miss for '{}': there is no entry like it", lookup.key),
+        (None, None) => format!("cache miss for '{}': there is no entry like it", lookup.key),
     };
     (inner.sink)(Remark { run: grant.run, node: grant.node, kind: "cache", text });
     Ok(())
@@ -168,15 +180,14 @@ fn find(inner: &Shared, grant: &Grant, body: &Value) -> Result<Json<Value>, Faul
         restore_keys: &restore,
         version,
     };
-    match inner.store()?.find_cache(&lookup)? {
+    let found = inner.store()?.find_cache(&lookup)?;
+    say_found(inner, grant, &lookup, found.as_ref())?;
+    match found {
         Some(entry) => {
             let url = download_url(inner, grant, "cache", entry.id, "cache.tzst");
             Ok(Json(json!({"ok": true, "signed_download_url": url, "matched_key": entry.key})))
         }
         // A miss is an answer, not an error: anything else is tried again for half a minute.
-        None => {
-            say_miss(inner, grant, &lookup)?;
-            Ok(Json(json!({"ok": false, "signed_download_url": "", "matched_key": ""})))
-        }
+        None => Ok(Json(json!({"ok": false, "signed_download_url": "", "matched_key": ""}))),
     }
 }

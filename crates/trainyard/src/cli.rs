@@ -11,12 +11,16 @@ use crate::commands::artifacts::{self, ArtifactsCommand};
 use crate::commands::cache::{self, CacheCommand};
 use crate::commands::logs::Which;
 use crate::commands::run::{Instead, output_or_default, read_dotenv};
-use crate::commands::{check, du, eval, logs, run, runs, view};
+use crate::commands::view::{As, Drawing};
+use crate::commands::{check, du, eval, logs, prune, rerun, run, runs, shell, view};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::run::Settings;
+use crate::run::call::SecretSource;
 use crate::run::event::EventRequest;
+use crate::run::kept::Keep;
 use crate::ui::Output;
+use crate::ui::text::span;
 
 #[derive(Parser)]
 #[command(
@@ -67,8 +71,17 @@ enum Command {
         /// Its number; the latest when not given
         run: Option<i64>,
         /// As JSON
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["timeline", "graph"])]
         json: bool,
+        /// When each job and step ran, and the critical path
+        #[arg(long, conflicts_with = "graph")]
+        timeline: bool,
+        /// The job graph
+        #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "tree", value_name = "AS")]
+        graph: Option<Drawing>,
+        /// The run as it was after that attempt
+        #[arg(long)]
+        attempt: Option<i64>,
     },
     /// Show what steps printed
     Logs {
@@ -83,6 +96,64 @@ enum Command {
         /// Only steps that failed
         #[arg(long)]
         failed: bool,
+    },
+    /// Begin a run again: all of it, what failed, one job, or from one step
+    Rerun {
+        /// The run's number; the latest when not given
+        run: Option<i64>,
+        /// Only jobs that failed, and what depends on them
+        #[arg(long)]
+        failed: bool,
+        /// Only this job, and what depends on it
+        #[arg(long, short)]
+        job: Option<String>,
+        /// Go on in the job's workspace from a step, by name or number; without one, from the step that failed
+        #[arg(long, num_args = 0..=1, default_missing_value = "", value_name = "STEP")]
+        from: Option<String>,
+        /// A secret, NAME=VALUE, or NAME from the environment; values are not kept
+        #[arg(long, short = 's')]
+        secret: Vec<String>,
+        /// A file of NAME=VALUE lines with secrets
+        #[arg(long)]
+        secret_file: Vec<PathBuf>,
+        /// Jobs at once; the number of cores when not given
+        #[arg(long)]
+        jobs: Option<usize>,
+        /// When workspaces are kept for `shell` and `rerun --from`
+        #[arg(long, value_enum, default_value = "failed")]
+        keep_workspaces: Keep,
+        /// Open a shell where the first failed job failed
+        #[arg(long)]
+        shell_on_failure: bool,
+        /// How the run is shown
+        #[arg(long, value_enum)]
+        output: Option<Output>,
+    },
+    /// Open a shell where a job failed
+    Shell {
+        /// The run's number; the latest when not given
+        run: Option<i64>,
+        /// The job; the first that failed when not given
+        #[arg(long, short)]
+        job: Option<String>,
+        /// A secret, NAME=VALUE, or NAME from the environment; values are not kept
+        #[arg(long, short = 's')]
+        secret: Vec<String>,
+        /// A file of NAME=VALUE lines with secrets
+        #[arg(long)]
+        secret_file: Vec<PathBuf>,
+        /// A command to run there instead of an interactive shell
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+    /// Remove the workspaces that are kept of failed jobs
+    Prune {
+        /// Only those older than this: 12h, 3d, 2w
+        #[arg(long)]
+        older_than: Option<String>,
+        /// Only say what would be removed
+        #[arg(long)]
+        dry_run: bool,
     },
     /// The actions that were fetched: list them, or remove those that are not used
     Actions {
@@ -179,6 +250,9 @@ struct RunArgs {
     /// Say what would run, and why not the rest
     #[arg(long)]
     dry_run: bool,
+    /// Print the job graph instead of running it
+    #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "tree", value_name = "AS")]
+    graph: Option<Drawing>,
     /// Where jobs run
     #[arg(long, value_enum, default_value = "host")]
     executor: Executor,
@@ -197,6 +271,12 @@ struct RunArgs {
     /// Jobs at once; the number of cores when not given
     #[arg(long)]
     jobs: Option<usize>,
+    /// When workspaces are kept for `shell` and `rerun --from`
+    #[arg(long, value_enum, default_value = "failed")]
+    keep_workspaces: Keep,
+    /// Open a shell where the first failed job failed
+    #[arg(long)]
+    shell_on_failure: bool,
     /// How the run is shown
     #[arg(long, value_enum)]
     output: Option<Output>,
@@ -214,18 +294,62 @@ pub fn run() -> Result<Exit> {
     };
     match cli.command {
         Command::Run(args) => {
-            let instead = match (args.list, args.dry_run) {
-                (true, _) => Instead::List,
-                (_, true) => Instead::DryRun,
+            let instead = match (args.list, args.dry_run, args.graph) {
+                (true, ..) => Instead::List,
+                (_, true, _) => Instead::DryRun,
+                (_, _, Some(drawing)) => Instead::Graph(drawing),
                 _ => Instead::Nothing,
             };
-            run::run(&settings(*args)?, instead)
+            let shell_on_failure = args.shell_on_failure;
+            run::run(&settings(*args)?, instead, shell_on_failure)
+        }
+        Command::Rerun {
+            run,
+            failed,
+            job,
+            from,
+            secret,
+            secret_file,
+            jobs,
+            keep_workspaces,
+            shell_on_failure,
+            output,
+        } => rerun::rerun(rerun::Request {
+            run,
+            failed,
+            job,
+            from,
+            secrets: secrets(&secret, &secret_file)?.0,
+            jobs,
+            keep: keep_workspaces,
+            shell_on_failure,
+            output: output_or_default(output),
+        }),
+        Command::Shell { run, job, secret, secret_file, command } => {
+            let secrets = secrets(&secret, &secret_file)?.0;
+            shell::shell(&shell::Request { run, job, secrets, command })
+        }
+        Command::Prune { older_than, dry_run } => {
+            let span = older_than.map(|text| {
+                span(&text).ok_or_else(|| {
+                    Error::new(format!("--older-than {text}: expected a span such as 12h or 3d"))
+                })
+            });
+            prune::prune(span.transpose()?, dry_run)
         }
         Command::Check { files, format, directory } => check::check(&directory, &files, format),
         Command::Eval { batch: true, .. } => eval::batch(),
         Command::Eval { expr, context, .. } => eval::one(&expr.unwrap_or_default(), &context),
         Command::Runs { limit } => runs::runs(limit),
-        Command::View { run, json } => view::view(run, json),
+        Command::View { run, json, timeline, graph, attempt } => {
+            let how = match (json, timeline, graph) {
+                (true, ..) => As::Json,
+                (_, true, _) => As::Timeline,
+                (_, _, Some(drawing)) => As::Graph(drawing),
+                _ => As::Text,
+            };
+            view::view(run, attempt, how)
+        }
         Command::Logs { run, job, step, failed } => logs::logs(run, &Which { job, step, failed }),
         Command::Actions { command } => actions::run(&command),
         Command::Cache { command } => cache::run(&command),
@@ -292,15 +416,35 @@ fn folder_of(flag: &str, path: &std::path::Path) -> Result<PathBuf> {
     found.ok_or_else(|| Error::new(format!("--{flag}: there is no folder {}", path.display())))
 }
 
+/// Secrets by name and value, and where each came from; a later one wins.
+#[allow(clippy::type_complexity)]
+fn secrets(
+    given: &[String],
+    files: &[PathBuf],
+) -> Result<(Vec<(String, String)>, Vec<(String, SecretSource)>)> {
+    let (mut secrets, mut sources) = (Vec::new(), Vec::new());
+    for file in files {
+        let full = std::path::absolute(file).unwrap_or_else(|_| file.clone());
+        for (name, value) in read_dotenv(file)? {
+            sources.push((name.clone(), SecretSource::File(full.clone())));
+            secrets.push((name, value));
+        }
+    }
+    for text in given {
+        let (name, value) = pair_or_variable("secret", text)?;
+        let source = if text.contains('=') { SecretSource::Given } else { SecretSource::Variable };
+        sources.retain(|(n, _)| *n != name);
+        sources.push((name.clone(), source));
+        secrets.push((name, value));
+    }
+    Ok((secrets, sources))
+}
+
 fn settings(args: RunArgs) -> Result<Settings> {
     let list = |flag: &str, items: &[String], read: fn(&str, &str) -> Result<(String, String)>| {
         items.iter().map(|t| read(flag, t)).collect::<Result<Vec<_>>>()
     };
-    let mut secrets = Vec::new();
-    for file in &args.secret_file {
-        secrets.extend(read_dotenv(file)?);
-    }
-    secrets.extend(list("secret", &args.secret, pair_or_variable)?);
+    let (secrets, secret_sources) = secrets(&args.secret, &args.secret_file)?;
     let mut payload = None;
     if let Some(path) = &args.event_path {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, &e))?;
@@ -331,6 +475,8 @@ fn settings(args: RunArgs) -> Result<Settings> {
         job: args.job,
         matrix,
         secrets,
+        secret_sources,
+        keep: args.keep_workspaces,
         vars: list("var", &args.var, pair)?,
         env: list("env", &args.env, pair_or_variable)?,
         inherit_env: args.inherit_env,

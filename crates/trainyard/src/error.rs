@@ -29,10 +29,13 @@ impl Error {
     }
 }
 
-impl From<rusqlite::Error> for Error {
-    fn from(error: rusqlite::Error) -> Self {
-        Error::new(format!("the local history cannot be used: {error}"))
-            .hint("TRAINYARD_DATA_DIR names another folder for it")
+impl From<trainyard_store::Error> for Error {
+    fn from(error: trainyard_store::Error) -> Self {
+        let hint = match error {
+            trainyard_store::Error::Newer => "update trainyard, or use another TRAINYARD_DATA_DIR",
+            trainyard_store::Error::Database(_) => "TRAINYARD_DATA_DIR names another folder for it",
+        };
+        Error::new(error.to_string()).hint(hint)
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Repository {
 }
 
 /// A commit.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
 pub struct Commit {
     /// Its id.
     pub sha: String,

@@ -15,7 +15,6 @@ mod exit;
 mod git;
 mod git_objects;
 mod host;
-mod journal;
 mod paths;
 mod run;
 mod ui;

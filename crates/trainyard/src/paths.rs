@@ -27,9 +27,10 @@ pub fn create_dir(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).map_err(|e| Error::io("create the folder", path, &e))
 }
 
-/// The log of a job of a run.
-pub fn job_log(data: &Path, run: i64, node: u32) -> PathBuf {
-    data.join("runs").join(format!("{run}-{node}.log"))
+/// The log of a job of a run; later attempts have one of their own.
+pub fn job_log(data: &Path, run: i64, node: u32, attempt: i64) -> PathBuf {
+    let again = if attempt > 1 { format!("-{attempt}") } else { String::new() };
+    data.join("runs").join(format!("{run}-{node}{again}.log"))
 }
 
 /// A folder for a job of a repository, for as long as it runs. The same one as long as nothing else
@@ -57,10 +58,24 @@ impl WorkFolder {
             let lock = File::create(&lock_path).map_err(|e| Error::io("write", &lock_path, &e))?;
             let free = rustix::fs::FlockOperation::NonBlockingLockExclusive;
             if rustix::fs::flock(&lock, free).is_ok() {
+                crate::run::kept::rescue(data, &path);
                 crate::host::workspace::remove(&path);
                 return Ok(WorkFolder { path, _lock: lock });
             }
         }
         Err(Error::new(format!("{MAX_FOLDERS} jobs of this repository run already")))
+    }
+
+    /// That one and no other, empty.
+    pub fn take_at(path: &Path) -> Result<WorkFolder> {
+        let lock_path = path.with_extension("lock");
+        let lock = File::create(&lock_path).map_err(|e| Error::io("write", &lock_path, &e))?;
+        let free = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+        if rustix::fs::flock(&lock, free).is_err() {
+            return Err(Error::new("another job of this repository runs in its folder")
+                .hint("wait until it is over, and try again"));
+        }
+        crate::host::workspace::remove(path);
+        Ok(WorkFolder { path: path.to_owned(), _lock: lock })
     }
 }

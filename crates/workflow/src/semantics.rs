@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use trainyard_expression::{Environment, EvalError, Status, Template, TemplateError, evaluate};
+use trainyard_expression::{
+    Environment, EvalError, Status, Template, TemplateError, evaluate, facts,
+};
+use trainyard_job::spec::Condition;
 use trainyard_model::{JobResult, Object, Value};
 use trainyard_plan::{
     Cell, FanOut, Group, NeedView, Reason, Resolved, Semantics, Tally, Verdict, View,
@@ -309,6 +312,13 @@ impl WorkflowSemantics {
     }
 }
 
+/// What is said of a condition that is false.
+fn why_false(condition: &Condition, contexts: &dyn Environment) -> String {
+    let facts = facts(&condition.tree, contexts);
+    let facts = if facts.is_empty() { facts } else { format!(" ({facts})") };
+    format!("its condition is false: {}{facts}", condition.text)
+}
+
 /// The value of an input that was not given and has no default.
 pub fn default_by_type(kind: InputType) -> Value {
     match kind {
@@ -332,15 +342,17 @@ impl Semantics for WorkflowSemantics {
         if value.is_truthy() {
             return Ok(Verdict::Run);
         }
+        // Where the author asks something else, what it needs is not what stood in the way.
+        let by_needs = job.condition.text.starts_with("success()") && !view.all_succeeded;
         let unmet = view.needs.iter().find(|n| n.result != JobResult::Success);
-        Ok(Verdict::Skip(Reason::new(match unmet {
+        Ok(Verdict::Skip(Reason::new(match unmet.filter(|_| by_needs) {
             Some(need) => match need.result {
                 JobResult::Skipped => format!("it needs '{}', which was skipped", need.key),
                 JobResult::Cancelled => format!("it needs '{}', which was cancelled", need.key),
                 _ => format!("it needs '{}', which failed", need.key),
             },
-            None if !view.all_succeeded => "a job before the ones it needs did not succeed".into(),
-            None => format!("its condition is false: {}", job.condition.text),
+            None if by_needs => "a job before the ones it needs did not succeed".into(),
+            None => why_false(&job.condition, &contexts),
         })))
     }
 

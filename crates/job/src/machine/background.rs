@@ -8,8 +8,8 @@ use trainyard_model::{Object, Outcome, Value};
 use super::ending::{prepend, record_step};
 use super::steps::static_name;
 use super::{
-    Action, Deferred, Ended, Frame, JobMachine, MAIN, MAX_BACKGROUND, Status, StepReport, StopKind,
-    Strand, put,
+    Action, Deferred, Ended, Frame, JobMachine, MAIN, MAX_BACKGROUND, MarkEnd, Status, StepReport,
+    StopKind, Strand, put,
 };
 use crate::spec::{StepKind, StepSpec};
 
@@ -60,7 +60,9 @@ impl JobMachine {
     pub(super) fn background_over(&mut self, id: usize) {
         let strand = self.strand(id);
         if strand.deferred.ended.is_none() {
+            let step = strand.frames.first().and_then(|f| f.steps.first());
             strand.deferred.ended = Some(Ended {
+                name: step.map(static_name).unwrap_or_default(),
                 outcome: Outcome::Skipped,
                 conclusion: Outcome::Skipped,
                 outputs: Object::new(),
@@ -99,13 +101,14 @@ impl JobMachine {
     /// A background step that never got its turn ends as cancelled.
     pub(super) fn end_queued(&mut self, id: usize) {
         let top = self.top_step(id);
+        let mut name = String::new();
         if let Some(step) = self.strands.get(&id).and_then(|s| s.frames.first()?.steps.first()) {
-            let name = self.masker.mask(&static_name(step));
-            self.actions.push(Action::StepBegan(top, name));
+            name = self.masker.mask(&static_name(step));
+            self.actions.push(Action::StepBegan(top, name.clone()));
         }
         let outcome = Outcome::Cancelled;
         self.strand(id).deferred.ended =
-            Some(Ended { outcome, conclusion: outcome, outputs: Object::new() });
+            Some(Ended { name, outcome, conclusion: outcome, outputs: Object::new() });
         let reason = Some("it was cancelled before it began".to_owned());
         let report = StepReport { outcome, conclusion: outcome, reason };
         self.actions.push(Action::StepEnded(top, report));
@@ -173,8 +176,10 @@ impl JobMachine {
                 put(&mut main.env, key, value);
             }
             prepend(&mut main.path, path);
-            if let Some(frame) = main.frames.first_mut() {
-                let Ended { outcome, conclusion, outputs } = ended;
+            let Ended { name, outcome, conclusion, outputs } = ended;
+            let end = MarkEnd::new(index, name, (outcome, conclusion), &outputs);
+            self.joined.push(end);
+            if let Some(frame) = self.strand(MAIN).frames.first_mut() {
                 record_step(&mut frame.scope, &step_id, outputs, outcome, conclusion);
             }
         }

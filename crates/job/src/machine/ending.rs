@@ -5,11 +5,14 @@ use std::sync::Arc;
 use trainyard_model::{Object, Outcome, Value};
 
 use super::{
-    Action, Annotation, AnnotationLevel, Ended, Exit, JobMachine, ProcessId, Stage, Status,
-    StepReport, put,
+    Action, Annotation, AnnotationLevel, Ended, Exit, JobMachine, MarkEnd, ProcessId, Stage,
+    Status, StepReport, put,
 };
 use crate::files::{FileCommands, parse_pairs, parse_path};
 use crate::spec::StepKind;
+
+/// Reasons that one process may give.
+const MAX_REASONS: usize = 20;
 
 /// Bytes of a step's summary.
 const MAX_SUMMARY: usize = 1024 * 1024;
@@ -95,6 +98,10 @@ impl JobMachine {
             fault(self, "state", why);
         }
         self.add_path(id, parse_path(&files.path));
+        for line in String::from_utf8_lossy(&files.reasons).lines().take(MAX_REASONS) {
+            let line = self.masker.mask(line);
+            self.actions.push(Action::Reason(top, line));
+        }
         if files.summary.len() > MAX_SUMMARY {
             let line = format!(
                 "$GITHUB_STEP_SUMMARY upload aborted, supports content up to a size of {}k, got {}k.",
@@ -173,8 +180,14 @@ impl JobMachine {
         if current.stage == Stage::Main {
             record_step(&mut frame.scope, &step.id, current.outputs.clone(), outcome, conclusion);
         }
+        let main = in_job && current.stage == Stage::Main;
         if in_job && background {
-            strand.deferred.ended = Some(Ended { outcome, conclusion, outputs: current.outputs });
+            let (name, outputs) = (current.shown, current.outputs);
+            strand.deferred.ended = Some(Ended { name, outcome, conclusion, outputs });
+        } else if main {
+            let ended = (outcome, conclusion);
+            let end = MarkEnd::new(current.index, current.shown, ended, &current.outputs);
+            self.mark(current.index, end);
         }
         if in_job {
             let reason = reason.map(|r| self.masker.mask(&r));

@@ -264,6 +264,8 @@ pub enum Action {
     Mask(String),
     /// Keep a remark of a step.
     Annotate(usize, Annotation),
+    /// Keep why something came out as it did in a step, masked: a cache hit or miss.
+    Reason(usize, String),
     /// Keep the summary of a step, Markdown, masked.
     Summary(usize, String),
     /// The job is over.

@@ -6,6 +6,7 @@ mod contexts;
 mod ending;
 mod interface;
 mod lines;
+mod resume;
 mod stages;
 mod steps;
 
@@ -20,6 +21,8 @@ pub use interface::{
     LoadedSet, Places, Process, ProcessId, ProcessKind, Runs, Stage, StepNeed, StepReport,
     StopKind,
 };
+
+pub use resume::{MarkEnd, MarkUse, StepMark, sealed};
 
 use crate::mask::Masker;
 use crate::matcher::Matchers;
@@ -71,6 +74,7 @@ struct Deferred {
 
 #[derive(Debug, Clone)]
 struct Ended {
+    name: String,
     outcome: Outcome,
     conclusion: Outcome,
     outputs: Object,
@@ -141,6 +145,8 @@ struct Current {
     /// Whether `continue-on-error` does not count: its `if` or `env` could not be evaluated.
     unforgivable: bool,
     waiting: bool,
+    /// Its name as shown.
+    shown: String,
     annotations: [u32; 3],
     echo: bool,
 }
@@ -190,6 +196,15 @@ pub struct JobMachine {
     /// The file whose matchers are to be taken away when its text comes.
     removing: Option<String>,
     finished: bool,
+    /// What each step left behind.
+    marks: Vec<StepMark>,
+    /// Background steps that were joined since the last mark.
+    joined: Vec<MarkEnd>,
+    /// The variables and folders as of the last mark.
+    marked_env: Vec<(String, String)>,
+    marked_path: Vec<String>,
+    /// The step that the job begins with, if not with its first.
+    resumed: Option<resume::Resume>,
     actions: Vec<Action>,
 }
 
@@ -232,6 +247,11 @@ impl JobMachine {
             refused: None,
             removing: None,
             finished: false,
+            marks: Vec::new(),
+            joined: Vec::new(),
+            marked_env: Vec::new(),
+            marked_path: Vec::new(),
+            resumed: None,
             actions: Vec::new(),
         }
     }
@@ -290,6 +310,7 @@ impl JobMachine {
                 }
             }
         }
+        self.marked_env = self.strand(MAIN).env.clone();
         let remote = stages::remote_uses(&self.spec.steps);
         match remote.is_empty() {
             true => self.advance(MAIN),

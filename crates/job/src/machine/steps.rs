@@ -1,13 +1,13 @@
 //! Steps one after another (actions/runner `StepsRunner.cs`): conditions, scripts, processes.
 
-use trainyard_expression::{EvalError, Need, Template, TemplateError, evaluate};
+use trainyard_expression::{EvalError, Need, Template, TemplateError, evaluate, facts};
 use trainyard_model::{Object, Outcome, Value};
 
 use super::contexts::action_properties;
 use super::ending::record_step;
 use super::stages::prefixed;
 use super::{
-    Action, Current, JobMachine, MAIN, Process, ProcessId, ProcessKind, Stage, StepNeed,
+    Action, Current, JobMachine, MAIN, MarkEnd, Process, ProcessId, ProcessKind, Stage, StepNeed,
     StepReport, put,
 };
 use crate::shell;
@@ -108,9 +108,14 @@ impl JobMachine {
                     }
                     continue;
                 };
-                frame.answers.clear();
-                frame.current = Some(Current::new(index, stage, frame.next));
+                let number = frame.next;
                 frame.next += 1;
+                if id == MAIN && self.in_job(id) && self.reuse(index, stage) {
+                    continue;
+                }
+                let Some(frame) = self.frame_mut(id) else { return };
+                frame.answers.clear();
+                frame.current = Some(Current::new(index, stage, number));
             }
             match self.begin_step(id) {
                 Ok(true) => {}
@@ -248,8 +253,12 @@ impl JobMachine {
 
     fn skip_step(&mut self, id: usize, step: &StepSpec) {
         let in_job = self.in_job(id);
-        let text = self.stage_condition(id, step).map(|c| c.text).unwrap_or_default();
-        let reason = (!self.forced).then(|| format!("its condition is false: {text}"));
+        let condition = self.stage_condition(id, step);
+        let reason = condition.filter(|_| !self.forced).map(|condition| {
+            let facts = facts(&condition.tree, &self.environment(id, true));
+            let facts = if facts.is_empty() { facts } else { format!(" ({facts})") };
+            self.masker.mask(&format!("its condition is false: {}{facts}", condition.text))
+        });
         let top = self.top_step(id);
         // Its name is asked for before its condition (`StepsRunner.cs`).
         let script = match &step.kind {
@@ -262,10 +271,14 @@ impl JobMachine {
         let Some(frame) = self.frame_mut(id) else {
             return;
         };
-        let skipped = frame.current.take();
-        if skipped.is_some_and(|c| c.stage == Stage::Main) {
+        let Some(skipped) = frame.current.take() else { return };
+        if skipped.stage == Stage::Main {
             let (scope, outcome) = (&mut frame.scope, Outcome::Skipped);
             record_step(scope, &step.id, Object::new(), outcome, outcome);
+            if in_job && id == MAIN {
+                let (index, ended) = (skipped.index, (outcome, outcome));
+                self.mark(index, MarkEnd::new(index, skipped.shown, ended, &Object::new()));
+            }
         }
         if in_job {
             let report =
@@ -286,6 +299,7 @@ impl JobMachine {
         let top = self.top_step(id);
         let stage = self.current(id).map_or(Stage::Main, |c| c.stage);
         let name = self.masker.mask(&prefixed(stage, &name));
+        self.current_mut(id, |c| c.shown.clone_from(&name));
         self.actions.push(Action::StepBegan(top, name));
     }
 
@@ -382,6 +396,11 @@ impl JobMachine {
             let path = format!("{}/{file}_{}", self.contexts.command_files, process.0);
             put(&mut env, variable.into(), path);
         }
+        if matches!(kind, ProcessKind::Builtin { .. }) {
+            // Ours: why a cache was or was not found, for people who ask.
+            let path = format!("{}/reasons_{}", self.contexts.command_files, process.0);
+            put(&mut env, "TRAINYARD_REASONS".into(), path);
+        }
         let path = self.strand(id).path.clone();
         self.current_mut(id, |c| c.process = Some(process));
         self.processes.insert(process, id);
@@ -456,6 +475,7 @@ impl Current {
             asked: None,
             unforgivable: false,
             waiting: false,
+            shown: String::new(),
             annotations: [0; 3],
             echo: false,
         }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use trainyard_blob::{Lookup, NewCache, Store};
 
-use super::{JobFacts, append, archive, flag, input, lines, variable, warn};
+use super::{JobFacts, append, archive, flag, input, lines, variable, warn, why};
 use crate::error::{Error, Result};
 use crate::host::globs::{Globs, Options};
 use crate::run::services::open_store;
@@ -125,11 +125,23 @@ fn find(facts: &JobFacts, wanted: &Wanted) -> Result<Option<String>> {
             )));
         }
         println!("Cache not found for input keys: {}", keys.join(", "));
-        if let Some(near) = store.nearest_cache(&lookup).map_err(|e| said(&e))? {
+        let near = store.nearest_cache(&lookup).map_err(|e| said(&e))?;
+        if let Some(near) = &near {
             println!("The nearest is '{}': {}", near.entry.key, near.differs);
         }
+        why(&match near {
+            Some(near) => format!(
+                "cache miss for '{}': the nearest is '{}': {}",
+                wanted.key, near.entry.key, near.differs
+            ),
+            None => format!("cache miss for '{}': there is no entry like it", wanted.key),
+        });
         return Ok(None);
     };
+    why(&match same(&entry.key, &wanted.key) {
+        true => format!("cache hit for '{}'", wanted.key),
+        false => format!("cache hit for '{}' by its restore key: '{}'", wanted.key, entry.key),
+    });
     if flag("lookup-only")? {
         println!("Cache found and can be restored from key: {}", entry.key);
         return Ok(Some(entry.key));
@@ -212,6 +224,7 @@ pub fn post(facts: &JobFacts) -> Result<()> {
         let restored = std::env::var("STATE_CACHE_RESULT").unwrap_or_default();
         if same(&restored, &wanted.key) {
             println!("Cache hit occurred on the primary key {}, not saving cache.", wanted.key);
+            why("not saved: the entry it would make is the one that was restored");
             return Ok(());
         }
         keep(facts, &wanted)
@@ -235,6 +248,7 @@ fn keep(facts: &JobFacts, wanted: &Wanted) -> Result<()> {
     let new =
         NewCache { repository: &repository, scope: &scope, key: &wanted.key, version: &version };
     let taken = || {
+        why("not saved: there is an entry of that key already");
         println!(
             "Failed to save: Unable to reserve cache with key {}, another job may be creating this cache.",
             wanted.key
@@ -248,7 +262,11 @@ fn keep(facts: &JobFacts, wanted: &Wanted) -> Result<()> {
     let (size, stored) = (draft.size, draft.stored());
     match store.save_cache(&new, draft) {
         Ok(_) => {
-            println!("Cache saved with key: {} ({size} B, of which {stored} B are new)", wanted.key)
+            println!(
+                "Cache saved with key: {} ({size} B, of which {stored} B are new)",
+                wanted.key
+            );
+            why(&format!("cache saved as '{}'", wanted.key));
         }
         Err(trainyard_blob::Error::Taken) => taken(),
         Err(error) => return Err(said(&error)),

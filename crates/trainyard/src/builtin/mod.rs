@@ -244,6 +244,14 @@ fn check_cache(known: &[(&str, &[&str])]) -> Result<()> {
     )))
 }
 
+/// Says why something came out as it did, for `trainyard view`. It is no output of the action:
+/// one that cannot be written is left out.
+fn why(text: &str) {
+    let Some(path) = std::env::var_os("TRAINYARD_REASONS") else { return };
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    let _ = file.and_then(|mut file| writeln!(file, "{}", text.replace('\n', " ")));
+}
+
 /// A warning of the step.
 fn warn(message: &str) {
     println!("::warning::{}", escape(message));

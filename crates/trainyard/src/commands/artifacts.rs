@@ -8,10 +8,10 @@ use trainyard_blob::{Artifact, Store};
 use crate::builtin::unpack;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
-use crate::journal::Journal;
 use crate::paths::data_dir;
 use crate::run::services::open_store;
 use crate::ui::text::{ago, bytes};
+use trainyard_store::Journal;
 
 /// What to do with them.
 #[derive(Debug, Subcommand)]

@@ -1,9 +1,8 @@
 //! `trainyard du`: what fills the data folder.
 
-use std::path::Path;
-
 use crate::error::{Error, Result};
 use crate::exit::Exit;
+use crate::host::workspace::size;
 use crate::paths::data_dir;
 use crate::run::services::open_store;
 use crate::ui::text::bytes;
@@ -15,13 +14,14 @@ pub fn du(json: bool) -> Result<Exit> {
     let usage = store.usage().map_err(|e| Error::new(e.to_string()))?;
     let folders = [
         ("store", "caches and artifacts"),
-        ("runs", "logs and workspaces"),
+        ("runs", "logs"),
+        ("kept", "workspaces of jobs that failed"),
         ("actions", "actions of other repositories"),
         ("tools", "tools"),
         ("node", "Node"),
     ];
     let sizes: Vec<(&str, &str, u64)> =
-        folders.into_iter().map(|(name, what)| (name, what, size(&data.join(name), 0))).collect();
+        folders.into_iter().map(|(name, what)| (name, what, size(&data.join(name)))).collect();
     if json {
         let folders: serde_json::Map<String, serde_json::Value> =
             sizes.iter().map(|(name, _, size)| ((*name).to_owned(), (*size).into())).collect();
@@ -48,20 +48,6 @@ pub fn du(json: bool) -> Result<Exit> {
         bytes(usage.artifact_bytes),
         bytes(usage.stored)
     );
-    outln!("to free some: trainyard cache prune, trainyard actions prune");
+    outln!("to free some: trainyard prune, trainyard cache prune, trainyard actions prune");
     Ok(Exit::Success)
-}
-
-fn size(folder: &Path, depth: usize) -> u64 {
-    if depth > 64 {
-        return 0;
-    }
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .map(|entry| match entry.file_type() {
-            Ok(kind) if kind.is_dir() => size(&entry.path(), depth + 1),
-            Ok(_) => entry.metadata().map_or(0, |m| m.len()),
-            Err(_) => 0,
-        })
-        .sum()
 }

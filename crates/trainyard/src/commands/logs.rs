@@ -2,11 +2,12 @@
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
+use super::means_job;
 use super::view::find;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
-use crate::journal::Journal;
 use crate::paths::data_dir;
+use trainyard_store::Journal;
 
 /// Which steps.
 pub struct Which {
@@ -27,15 +28,11 @@ pub fn logs(run: Option<i64>, which: &Which) -> Result<Exit> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut any = false;
     for job in &jobs {
-        let wanted = which.job.as_ref().is_none_or(|w| {
-            job.name.eq_ignore_ascii_case(w)
-                || job.path.eq_ignore_ascii_case(w)
-                || job.path.split('[').next().is_some_and(|p| p.eq_ignore_ascii_case(w))
-        });
+        let wanted = which.job.as_ref().is_none_or(|w| means_job(w, &job.name, &job.path));
         if !wanted {
             continue;
         }
-        for step in steps.iter().filter(|s| s.node == job.node) {
+        for step in steps.iter().filter(|s| (s.node, s.attempt) == (job.node, job.attempt)) {
             let named = which.step.as_ref().is_none_or(|w| {
                 step.name.eq_ignore_ascii_case(w) || (step.index + 1).to_string() == *w
             });

@@ -7,9 +7,19 @@ pub mod check;
 pub mod du;
 pub mod eval;
 pub mod logs;
+pub mod prune;
+pub mod rerun;
 pub mod run;
 pub mod runs;
+pub mod shell;
 pub mod view;
+
+/// Whether somebody who writes `wanted` means the job of that name and path.
+fn means_job(wanted: &str, name: &str, path: &str) -> bool {
+    name.eq_ignore_ascii_case(wanted)
+        || path.eq_ignore_ascii_case(wanted)
+        || path.split('[').next().is_some_and(|p| p.eq_ignore_ascii_case(wanted))
+}
 
 /// Shows a list: as one JSON array, or a line each, or the words for none.
 fn show_rows<T>(

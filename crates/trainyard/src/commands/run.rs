@@ -1,22 +1,21 @@
 //! `trainyard run`: what a push would run, here.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use trainyard_diagnostics::{Diagnostic, FileReport, Source, has_errors, render_text};
-use trainyard_model::{Object, Secret, Value};
+use trainyard_model::{Object, Value};
 use trainyard_workflow::lower::{Lowered, WorkflowFile, lower};
 use trainyard_workflow::model::{InputType, TriggerDef};
 use trainyard_workflow::permissions::{Level, Permissions};
 use trainyard_workflow::select::{EventFacts, select};
 use trainyard_workflow::semantics::default_by_type;
 
+use super::view::{Drawing, draw};
 use crate::actions::cache::Cache;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::git::Repository;
-use crate::journal::Journal;
 use crate::paths::data_dir;
 use crate::run::driver::{Planned, World, drive};
 use crate::run::event::{self, Event};
@@ -24,6 +23,7 @@ use crate::run::files::{ReadFile, Tree, TreeLoader, read, relative};
 use crate::run::project::Project;
 use crate::run::{Settings, fitness, narrow};
 use crate::ui::{Event as Show, Output, Ui};
+use trainyard_store::Journal;
 
 /// What to do instead of running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub enum Instead {
     List,
     /// Say what would run, and why not the rest.
     DryRun,
+    /// Print the job graph.
+    Graph(Drawing),
 }
 
 /// A workflow that was looked at.
@@ -43,13 +45,14 @@ struct Candidate {
 }
 
 /// Runs the command.
-pub fn run(settings: &Settings, instead: Instead) -> Result<Exit> {
+pub fn run(settings: &Settings, instead: Instead, shell_on_failure: bool) -> Result<Exit> {
     let repo = Repository::find(&settings.directory)?;
     // The history opens while git answers.
     let opening = (instead == Instead::Nothing).then(|| {
         std::thread::spawn(|| {
             let data = data_dir()?;
-            Journal::open(&data).map(|journal| (data, journal))
+            let journal = Journal::open(&data)?;
+            Ok((data, journal))
         })
     });
     // Where the work tree is meant in any case, its files are read while git answers, too.
@@ -88,7 +91,11 @@ pub fn run(settings: &Settings, instead: Instead) -> Result<Exit> {
     for note in &event.notes {
         ui.show(&Show::Note(note));
     }
-    plan(settings, opening, &repo, &event, &tree, candidates, &mut ui)
+    let exit = plan(settings, (instead, opening), &repo, &event, &tree, candidates, &mut ui)?;
+    match exit == Exit::Failure && shell_on_failure {
+        true => super::shell::after_failure(ui.runs(), settings, exit),
+        false => Ok(exit),
+    }
 }
 
 fn read_all(settings: &Settings, repo: &Repository, tree: &Tree) -> Result<Vec<Candidate>> {
@@ -225,7 +232,7 @@ type Opening = std::thread::JoinHandle<Result<(PathBuf, Journal)>>;
 #[allow(clippy::too_many_arguments)]
 fn plan(
     settings: &Settings,
-    opening: Option<Opening>,
+    (instead, opening): (Instead, Option<Opening>),
     repo: &Repository,
     event: &Event,
     tree: &Tree,
@@ -263,7 +270,7 @@ fn plan(
             refused.push((path, format!("it has no job '{job}'")));
             continue;
         }
-        planned.push(Planned { file, lowered, inputs });
+        planned.push(Planned { file, lowered, inputs, again: None });
     }
     // A file with errors is a failed run on GitHub; here it is said before anything runs.
     if show_errors(&broken) {
@@ -273,6 +280,15 @@ fn plan(
         return Err(nothing(event, settings, &refused));
     }
     narrow::check_legs(&planned, &settings.matrix)?;
+    if let Instead::Graph(drawing) = instead {
+        for plan in &planned {
+            if drawing == Drawing::Tree {
+                outln!("{}", plan.file.path);
+            }
+            outln!("{}", draw(&plan.lowered.plan, drawing, &|_| String::new()).trim_end());
+        }
+        return Ok(Exit::Success);
+    }
     let Some(opening) = opening else {
         for plan in &planned {
             outln!("would run {}", plan.file.path);
@@ -290,22 +306,7 @@ fn plan(
     };
     let opened = opening.join().map_err(|_| Error::new("the local history cannot be opened"))?;
     let (data, journal) = opened?;
-    let world = World {
-        settings,
-        repo,
-        event,
-        tree,
-        data,
-        secrets: settings
-            .secrets
-            .iter()
-            .map(|(k, v)| (k.to_uppercase(), Secret::new(v.as_str())))
-            .collect::<BTreeMap<_, _>>(),
-        vars: Value::object(
-            settings.vars.iter().map(|(k, v)| (k.to_uppercase(), Value::from(v.as_str()))),
-        ),
-    };
-    drive(&world, journal, planned, ui)
+    drive(&World::new(settings, repo, event, tree, data), journal, planned, ui)
 }
 
 /// What lowering found, file by file.

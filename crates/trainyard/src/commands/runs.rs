@@ -2,9 +2,9 @@
 
 use crate::error::Result;
 use crate::exit::Exit;
-use crate::journal::{Journal, RunRow};
 use crate::paths::data_dir;
 use crate::ui::duration;
+use trainyard_store::{Journal, RunRow};
 
 /// What to call the state of a run: one whose process is gone did not end.
 pub fn status(row: &RunRow) -> String {

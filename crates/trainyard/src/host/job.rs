@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use trainyard_job::files::FileCommands;
 use trainyard_job::mask::Masker;
+use trainyard_job::seal::Seal;
 use trainyard_job::{
     Action, Annotation, Answer, Exit, Input, JobMachine, LoadedSet, Process, ProcessId,
-    ProcessKind, Stage, StepNeed, StepReport, StopKind,
+    ProcessKind, Stage, StepMark, StepNeed, StepReport, StopKind, sealed,
 };
 use trainyard_model::Outcome;
 
@@ -22,6 +23,7 @@ use super::environment::{get, set, which};
 use super::process::{Running, bury_orphans, kill_leftovers, start};
 use super::reader::{OutputReader, Sink};
 use super::workspace::Workspace;
+use crate::run::kept::KeptProcess;
 
 /// Time between SIGINT and SIGTERM (`ProcessInvoker.cs`).
 const INTERRUPT_GRACE: Duration = Duration::from_millis(7_500);
@@ -56,6 +58,8 @@ pub enum Happening {
     Annotated(usize, Annotation),
     /// A summary.
     Summary(usize, String),
+    /// Why something came out as it did, masked.
+    Reason(usize, String),
     /// Something that the services want people to see, masked.
     Remarked(&'static str, String),
 }
@@ -73,6 +77,27 @@ pub struct JobEnd {
     pub environment_url: Option<String>,
     /// The pieces of each step in the log.
     pub pieces: BTreeMap<usize, Vec<(u64, u64)>>,
+    /// How many pre stages came before its steps.
+    pub pre_stages: usize,
+    /// What its steps left behind, without secrets.
+    pub marks: Vec<StepMark>,
+    /// The process of the first step that failed, without secrets.
+    pub failed: Option<KeptProcess>,
+}
+
+impl JobEnd {
+    fn failure() -> JobEnd {
+        JobEnd {
+            outcome: Outcome::Failure,
+            reason: None,
+            outputs: Vec::new(),
+            environment_url: None,
+            pieces: BTreeMap::new(),
+            pre_stages: 0,
+            marks: Vec::new(),
+            failed: None,
+        }
+    }
 }
 
 /// Actions that this program has built in, and local ones.
@@ -259,6 +284,9 @@ pub fn run(mut machine: JobMachine, mut around: Surroundings<'_>) -> JobEnd {
         tracking: get(&around.base_env, "RUNNER_TRACKING_ID").unwrap_or_default().to_owned(),
         orders_open: true,
         remarks: 0,
+        names: BTreeMap::new(),
+        last: BTreeMap::new(),
+        failed: None,
         buffer: vec![0; 256 * 1024],
     };
     runner.todo.extend(machine.step(Input::Start));
@@ -271,31 +299,37 @@ pub fn run(mut machine: JobMachine, mut around: Surroundings<'_>) -> JobEnd {
     }
     kill_leftovers(&runner.tracking);
     let _ = runner.log.file.flush();
-    let mut end = runner.end.unwrap_or_else(|| JobEnd {
-        outcome: Outcome::Failure,
-        reason: None,
-        outputs: Vec::new(),
-        environment_url: None,
-        pieces: BTreeMap::new(),
-    });
+    let mut end = runner.end.take().unwrap_or_else(JobEnd::failure);
     if runner.log.failed && end.outcome == Outcome::Success {
         // A log that is not whole is no success: the disk is full.
         end.outcome = Outcome::Failure;
     }
     end.pieces = runner.log.pieces;
+    let (secrets, masker) = (machine.secrets(), machine.masker());
+    end.pre_stages = machine.pre_stages();
+    end.marks = sealed(machine.marks(), secrets, masker);
+    end.failed = runner.failed.map(|process| seal_process(process, &Seal::new(secrets, masker)));
     end
+}
+
+/// A process as it may lie on a disk.
+fn seal_process(mut process: KeptProcess, seal: &Seal<'_>) -> KeptProcess {
+    let mut env = Vec::with_capacity(process.env.len());
+    for (name, value) in std::mem::take(&mut process.env) {
+        match seal.seal(&value) {
+            Some(value) => env.push((name, value)),
+            None => process.left_out.push(name),
+        }
+    }
+    process.env = env;
+    process.script = process.script.and_then(|(text, end)| Some((seal.seal(&text)?, end)));
+    process
 }
 
 fn failed_end(around: &mut Surroundings<'_>, message: &str) -> JobEnd {
     let annotation = Annotation::bare(trainyard_job::AnnotationLevel::Error, message);
     (around.watch)(Happening::Annotated(0, annotation));
-    JobEnd {
-        outcome: Outcome::Failure,
-        reason: None,
-        outputs: Vec::new(),
-        environment_url: None,
-        pieces: BTreeMap::new(),
-    }
+    JobEnd::failure()
 }
 
 struct Runner {
@@ -310,6 +344,12 @@ struct Runner {
     tracking: String,
     orders_open: bool,
     remarks: usize,
+    /// The names of steps that run.
+    names: BTreeMap<usize, String>,
+    /// The last process of each step that runs.
+    last: BTreeMap<usize, KeptProcess>,
+    /// That of the first step that failed.
+    failed: Option<KeptProcess>,
     buffer: Vec<u8>,
 }
 
@@ -320,11 +360,17 @@ impl Runner {
                 Action::Log(step, text) => log_line(&mut self.log, step, &text),
                 Action::Mask(_) => self.log.masker = machine.masker().clone(),
                 Action::StepBegan(step, name) => {
+                    self.names.insert(step, name.clone());
                     (around.watch)(Happening::StepBegan(step, name));
                 }
                 Action::StepEnded(step, report) => {
                     let _ = self.log.file.flush();
                     let pieces = self.log.pieces.get(&step).cloned().unwrap_or_default();
+                    let (name, last) = (self.names.remove(&step), self.last.remove(&step));
+                    if report.conclusion == Outcome::Failure && self.failed.is_none() {
+                        let step = name.unwrap_or_default();
+                        self.failed = last.map(|process| KeptProcess { step, ..process });
+                    }
                     (around.watch)(Happening::StepEnded(step, report, pieces));
                 }
                 Action::Annotate(step, mut annotation) => {
@@ -332,6 +378,9 @@ impl Runner {
                         settle_file(&mut annotation, &around.workspace.workspace);
                     }
                     (around.watch)(Happening::Annotated(step, annotation));
+                }
+                Action::Reason(step, text) => {
+                    (around.watch)(Happening::Reason(step, text));
                 }
                 Action::Summary(step, text) => {
                     (around.watch)(Happening::Summary(step, text));
@@ -368,8 +417,8 @@ impl Runner {
                     }
                 }
                 Action::Finished { outcome, reason, outputs, environment_url } => {
-                    let pieces = BTreeMap::new();
-                    self.end = Some(JobEnd { outcome, reason, outputs, environment_url, pieces });
+                    let end = JobEnd::failure();
+                    self.end = Some(JobEnd { outcome, reason, outputs, environment_url, ..end });
                 }
             }
         }
@@ -432,6 +481,7 @@ impl Runner {
                 (around.actions.node(using)?, vec![script.clone()])
             }
         };
+        self.last.insert(step, kept_process(process, &program, &directory));
         let running = start(&program, &args, &env, &directory)
             .map_err(|e| format!("{} cannot be started: {e}", program.display()))?;
         self.live.insert(
@@ -659,6 +709,23 @@ impl Runner {
     }
 }
 
+/// What is kept of a process.
+fn kept_process(process: &Process, program: &Path, directory: &Path) -> KeptProcess {
+    let script = match &process.kind {
+        ProcessKind::Script { shell, script } => Some((script.clone(), shell.extension.to_owned())),
+        _ => None,
+    };
+    KeptProcess {
+        step: String::new(),
+        script,
+        program: program.to_owned(),
+        env: process.env.clone(),
+        path: process.path.clone(),
+        left_out: Vec::new(),
+        directory: directory.to_owned(),
+    }
+}
+
 /// `GIT_CONFIG_COUNT` and its pairs, those that are there first.
 fn add_git_config(env: &mut Vec<(String, String)>, settings: &[(String, String)]) {
     if settings.is_empty() {
@@ -726,6 +793,7 @@ fn read_files(folder: &Path, id: ProcessId) -> FileCommands {
         output: read("set_output"),
         path: read("add_path"),
         state: read("save_state"),
+        reasons: read("reasons"),
         summary: read("step_summary"),
     }
 }

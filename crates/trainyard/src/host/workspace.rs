@@ -25,22 +25,13 @@ pub struct Workspace {
     pub tools: PathBuf,
 }
 
+const EVENT_FOLDER: &str = "_github_workflow";
+
 impl Workspace {
     /// Makes the folders of a job under `root`; `name` is the repository's.
     pub fn create(root: &Path, name: &str, tools: &Path, event: &str) -> Result<Workspace> {
-        let runner_workspace = root.join(name);
-        let temp = root.join("_temp");
-        let event_folder = temp.join("_github_workflow");
-        let workspace = Workspace {
-            root: root.to_owned(),
-            workspace: runner_workspace.join(name),
-            runner_workspace,
-            command_files: memory_folder(root)
-                .unwrap_or_else(|| temp.join("_runner_file_commands")),
-            event_path: event_folder.join("event.json"),
-            temp,
-            tools: tools.to_owned(),
-        };
+        let workspace = Workspace::at(root, name, tools);
+        let event_folder = workspace.temp.join(EVENT_FOLDER);
         for folder in [
             &workspace.root,
             &workspace.runner_workspace,
@@ -50,18 +41,52 @@ impl Workspace {
         ] {
             std::fs::create_dir(folder).map_err(|e| Error::io("create the folder", folder, &e))?;
         }
-        create_dir(&workspace.command_files)?;
-        std::fs::create_dir_all(tools).map_err(|e| Error::io("create the folder", tools, &e))?;
-        std::fs::write(&workspace.event_path, event)
-            .map_err(|e| Error::io("write", &workspace.event_path, &e))?;
+        workspace.open(event)?;
         Ok(workspace)
+    }
+
+    /// The folders of an earlier job, as it left them.
+    pub fn reopen(root: &Path, name: &str, tools: &Path, event: &str) -> Result<Workspace> {
+        let workspace = Workspace::at(root, name, tools);
+        create_dir(&workspace.workspace)?;
+        create_dir(&workspace.temp.join(EVENT_FOLDER))?;
+        workspace.open(event)?;
+        Ok(workspace)
+    }
+
+    /// What each job finds anew.
+    fn open(&self, event: &str) -> Result<()> {
+        create_dir(&self.command_files)?;
+        create_dir(&self.tools)?;
+        std::fs::write(&self.event_path, event)
+            .map_err(|e| Error::io("write", &self.event_path, &e))
+    }
+
+    fn at(root: &Path, name: &str, tools: &Path) -> Workspace {
+        let runner_workspace = root.join(name);
+        let temp = root.join("_temp");
+        Workspace {
+            root: root.to_owned(),
+            workspace: runner_workspace.join(name),
+            runner_workspace,
+            command_files: memory_folder(root)
+                .unwrap_or_else(|| temp.join("_runner_file_commands")),
+            event_path: temp.join(EVENT_FOLDER).join("event.json"),
+            temp,
+            tools: tools.to_owned(),
+        }
     }
 
     /// Removes them. Steps may have taken away rights on folders; those are given back first.
     pub fn remove(&self) {
+        self.close();
+        remove(&self.root);
+    }
+
+    /// Removes what only the running job needs.
+    pub fn close(&self) {
         // In memory or within the root; either way it is this job's alone.
         let _ = std::fs::remove_dir_all(&self.command_files);
-        remove(&self.root);
     }
 }
 
@@ -111,4 +136,20 @@ fn give_rights(folder: &Path, depth: usize) {
             give_rights(&entry.path(), depth + 1);
         }
     }
+}
+
+/// Bytes of the files in a folder.
+pub fn size(folder: &Path) -> u64 {
+    let mut folders = vec![(folder.to_owned(), 0)];
+    let mut bytes = 0;
+    while let Some((folder, depth)) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() && depth < 64 => folders.push((entry.path(), depth + 1)),
+                Ok(_) => bytes += entry.metadata().map_or(0, |m| m.len()),
+                Err(_) => {}
+            }
+        }
+    }
+    bytes
 }

@@ -1,11 +1,13 @@
 //! A local run: which workflows an event starts, their engines, their jobs on this machine.
 
 pub mod assignment;
+pub mod call;
 pub mod driver;
 pub mod event;
 pub mod files;
 pub mod fitness;
 pub mod groups;
+pub mod kept;
 pub mod narrow;
 pub mod project;
 pub mod references;
@@ -31,6 +33,8 @@ pub struct Settings {
     pub matrix: Vec<(String, String)>,
     /// The `secrets` context.
     pub secrets: Vec<(String, String)>,
+    /// Where each of them came from.
+    pub secret_sources: Vec<(String, call::SecretSource)>,
     /// The `vars` context.
     pub vars: Vec<(String, String)>,
     /// Variables for every step.
@@ -45,6 +49,8 @@ pub struct Settings {
     pub builtin_actions: bool,
     /// Bytes of the repository's cache entries.
     pub quota: Option<u64>,
+    /// When the workspaces of jobs are kept.
+    pub keep: kept::Keep,
     /// Jobs at once.
     pub jobs: usize,
     /// How it is shown.

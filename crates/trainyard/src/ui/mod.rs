@@ -112,6 +112,8 @@ pub struct RunSummary {
     pub status: String,
     /// Jobs by how they ended.
     pub counts: Vec<(String, usize)>,
+    /// When it began, or began again: milliseconds since the epoch.
+    pub began: i64,
     /// How long.
     pub millis: i64,
     /// Failed steps.
@@ -138,6 +140,8 @@ pub struct Ui {
     output: Output,
     out: Box<dyn Write>,
     color: bool,
+    /// The runs that it has shown.
+    runs: Vec<i64>,
 }
 
 impl Ui {
@@ -147,7 +151,17 @@ impl Ui {
         let color = output == Output::Terminal
             && stdout.is_terminal()
             && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-        Ui { output, out: Box::new(io::BufWriter::with_capacity(64 * 1024, stdout)), color }
+        Ui {
+            output,
+            out: Box::new(io::BufWriter::with_capacity(64 * 1024, stdout)),
+            color,
+            runs: Vec::new(),
+        }
+    }
+
+    /// The runs that began while it watched.
+    pub fn runs(&self) -> &[i64] {
+        &self.runs
     }
 
     /// Whether the logs of steps are written to the output.
@@ -157,6 +171,9 @@ impl Ui {
 
     /// Shows one event. A reader that has gone away is no fault of the run.
     pub fn show(&mut self, event: &Event<'_>) {
+        if let Event::RunBegan { run, .. } = event {
+            self.runs.push(*run);
+        }
         let shown = match self.output {
             Output::Json => self.json(event),
             Output::Github => self.github(event),
@@ -190,9 +207,8 @@ impl Ui {
         match event {
             Event::StepEnded { job, step, report, millis, .. } => {
                 let mark = self.mark(report.conclusion);
-                let forgiven = if report.outcome != report.conclusion { " (forgiven)" } else { "" };
                 let time = duration(*millis);
-                writeln!(self.out, "  {mark} {job} · {step}{forgiven}  {time}")
+                writeln!(self.out, "  {mark} {job} · {step}{}  {time}", aside(report))
             }
             other => self.common(other),
         }
@@ -204,8 +220,8 @@ impl Ui {
                 writeln!(self.out, "── {job} · {step}")?;
                 self.copy_log(log, pieces)?;
                 let mark = self.mark(report.conclusion);
-                let forgiven = if report.outcome != report.conclusion { " (forgiven)" } else { "" };
-                writeln!(self.out, "{mark} {job} · {step}{forgiven}  {}", duration(*millis))
+                let time = duration(*millis);
+                writeln!(self.out, "{mark} {job} · {step}{}  {time}", aside(report))
             }
             other => self.common(other),
         }
@@ -322,6 +338,14 @@ impl Ui {
         };
         writeln!(self.out, "{value}")
     }
+}
+
+/// What is said beside a step that ended well or not at all.
+fn aside(report: &StepReport) -> String {
+    let forgiven = if report.outcome != report.conclusion { " (forgiven)" } else { "" };
+    let reason = report.reason.as_ref().filter(|_| report.conclusion != Outcome::Failure);
+    let reason = reason.filter(|_| forgiven.is_empty());
+    format!("{forgiven}{}", reason.map(|r| format!(" ({r})")).unwrap_or_default())
 }
 
 /// The command that makes an annotation.

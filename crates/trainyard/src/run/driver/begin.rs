@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use trainyard_engine::start;
+use trainyard_engine::{Command, RunState, start};
 use trainyard_model::{Object, Value};
 use trainyard_workflow::semantics::WorkflowSemantics;
 
-use super::{Driver, Planned, Run, now};
-use crate::error::Result;
-use crate::journal::RunRow;
+use super::{Driver, Planned, Run, names_of, now};
+use crate::error::{Error, Result};
+use crate::run::call::Call;
 use crate::run::event::Event;
 use crate::ui::{Event as Show, RunSummary};
+use trainyard_store::RunRow;
 
 impl Driver<'_, '_> {
     pub(super) fn begin(&mut self, planned: Vec<Planned>) -> Result<()> {
@@ -20,6 +21,10 @@ impl Driver<'_, '_> {
         }
         let at = now();
         for plan in planned {
+            if plan.again.is_some() {
+                self.begin_again(plan)?;
+                continue;
+            }
             let index = self.runs.len();
             let workflow = &plan.file.workflow;
             let name = workflow.name.clone().unwrap_or_else(|| plan.file.path.clone());
@@ -35,13 +40,12 @@ impl Driver<'_, '_> {
                 status: "running".into(),
                 process: i64::from(std::process::id()),
                 started: at.0,
+                call: self.call(&plan)?,
                 ..RunRow::default()
             };
             self.journal.add_run(&mut row)?;
             let github = self.github(&row, &plan);
-            let mut semantics =
-                WorkflowSemantics::new(&plan.lowered, github.clone(), self.world.vars.clone());
-            semantics.legs.clone_from(&self.world.settings.matrix);
+            let semantics = self.semantics(&plan, &github);
             row.title = title(&plan, &semantics, event);
             self.journal.set_title(row.id, &row.title)?;
             self.ui.show(&Show::RunBegan {
@@ -51,26 +55,65 @@ impl Driver<'_, '_> {
                 title: &row.title,
             });
             let (state, records) = start(plan.lowered.plan, plan.inputs, at, &semantics);
-            self.runs.push(Run {
-                summary: RunSummary { run: row.id, workflow: name, ..RunSummary::default() },
-                row,
-                semantics,
-                state,
-                event_text: payload_text(&github),
-                github,
-                performed: BTreeMap::new(),
-                sequence: 0,
-                jobs: BTreeMap::new(),
-                names: BTreeMap::new(),
-                not_run: BTreeSet::new(),
-                over: false,
-            });
+            self.runs.push(run_of(row, semantics, state, github));
             self.record(index, at, &records)?;
         }
         // The runs' numbers name their folders: they are taken before the first of those is made.
         self.journal.commit()?;
         self.unsettled.extend(0..self.runs.len());
         self.settle_down()
+    }
+
+    /// Begins a new attempt at a run.
+    fn begin_again(&mut self, mut plan: Planned) -> Result<()> {
+        let Some(again) = plan.again.take() else { return Ok(()) };
+        let index = self.runs.len();
+        let mut row = again.row;
+        let before = row.attempt;
+        row.attempt += 1;
+        row.process = i64::from(std::process::id());
+        if !self.journal.begin_again(&row)? {
+            return Err(Error::new(format!("run {} goes on meanwhile", row.id))
+                .hint("trainyard view shows it"));
+        }
+        row.status = "running".into();
+        self.journal.commit()?;
+        let github = self.github(&row, &plan);
+        let semantics = self.semantics(&plan, &github);
+        self.ui.show(&Show::RunBegan {
+            run: row.id,
+            workflow: &row.workflow,
+            path: &row.path,
+            title: &format!("{} · attempt {}", row.title, row.attempt),
+        });
+        let mut run = run_of(row, semantics, again.state, github);
+        run.sequence = again.sequence;
+        run.resumed = again.resumed;
+        run.summary.began = now().0;
+        run.names = names_of(&run.state);
+        self.runs.push(run);
+        for command in &again.commands {
+            // What ends an attempt that never ended belongs to that one.
+            let begins = matches!(command, Command::Rerun { .. });
+            self.runs[index].row.attempt = if begins { before + 1 } else { before };
+            self.tell(index, command)?;
+        }
+        Ok(())
+    }
+
+    fn semantics(&self, plan: &Planned, github: &Value) -> WorkflowSemantics {
+        let vars = self.world.vars.clone();
+        let mut semantics = WorkflowSemantics::new(&plan.lowered, github.clone(), vars);
+        semantics.legs.clone_from(&self.world.settings.matrix);
+        semantics
+    }
+
+    /// What a re-run will need.
+    fn call(&self, plan: &Planned) -> Result<String> {
+        let world = self.world;
+        let call = Call::new(world.settings, world.event, &plan.lowered, &plan.inputs);
+        serde_json::to_string(&call)
+            .map_err(|e| Error::new(format!("what re-runs need cannot be kept: {e}")))
     }
 
     fn github(&self, row: &RunRow, plan: &Planned) -> Value {
@@ -81,7 +124,7 @@ impl Driver<'_, '_> {
         for (name, value) in [
             ("run_id", row.id.to_string()),
             ("run_number", row.number.to_string()),
-            ("run_attempt", "1".to_owned()),
+            ("run_attempt", row.attempt.to_string()),
             ("workflow", workflow),
             ("workflow_ref", format!("{}/{}@{reference}", event.repository, plan.file.path)),
             ("workflow_sha", event.head.sha.clone()),
@@ -112,6 +155,26 @@ impl Driver<'_, '_> {
             github.insert("event", Value::Object(Arc::new(payload)));
         }
         Value::Object(Arc::new(github))
+    }
+}
+
+fn run_of(row: RunRow, semantics: WorkflowSemantics, state: RunState, github: Value) -> Run {
+    let (run, workflow, began) = (row.id, row.workflow.clone(), row.started);
+    Run {
+        summary: RunSummary { run, workflow, began, ..RunSummary::default() },
+        row,
+        semantics,
+        state,
+        event_text: payload_text(&github),
+        github,
+        performed: BTreeMap::new(),
+        sequence: 0,
+        jobs: BTreeMap::new(),
+        names: BTreeMap::new(),
+        waits: BTreeMap::new(),
+        resumed: None,
+        not_run: BTreeSet::new(),
+        over: false,
     }
 }
 

@@ -21,6 +21,7 @@ use crate::host::job::{self, Happening, Surroundings};
 use crate::host::workspace::Workspace;
 use crate::paths::{WorkFolder, job_log};
 use crate::run::assignment::{RunFacts, job_facts, machine};
+use crate::run::kept::{self, Keep, Kept};
 use crate::run::services::{self, JobIdentity};
 use crate::ui::Event as Show;
 
@@ -72,15 +73,26 @@ impl Driver<'_, '_> {
         node: InstanceId,
         epoch: u32,
     ) -> std::result::Result<LiveJob, String> {
+        let resumed = self.runs[index].resumed.take_if(|k| k.node == i64::from(node.0));
         let run = &self.runs[index];
         let world = self.world;
         let name = world.event.repository.rsplit('/').next().unwrap_or("repository");
         let tracking = format!("trainyard_{}_{}", run.row.id, node.0);
-        let folder =
-            WorkFolder::take(&world.data, &world.event.repository).map_err(|e| e.message)?;
+        let resume = run.state.instance(node).resume;
         let event = &self.runs[index].event_text;
-        let workspace =
-            Workspace::create(&folder.path, name, &self.tools, event).map_err(|e| e.message)?;
+        let (folder, workspace) = match &resumed {
+            Some(kept) => {
+                let folder = kept.take(&world.data).map_err(|e| e.message)?;
+                let workspace = Workspace::reopen(&folder.path, name, &self.tools, event);
+                (folder, workspace.map_err(|e| e.message)?)
+            }
+            None => {
+                let folder = WorkFolder::take(&world.data, &world.event.repository)
+                    .map_err(|e| e.message)?;
+                let workspace = Workspace::create(&folder.path, name, &self.tools, event);
+                (folder, workspace.map_err(|e| e.message)?)
+            }
+        };
         let access = self.access(index, node, epoch)?;
         let run = &self.runs[index];
         let debug = world.secrets.get("ACTIONS_STEP_DEBUG").map(|s| s.expose() == "true");
@@ -92,9 +104,19 @@ impl Driver<'_, '_> {
             has_bash: self.has_bash,
             access: access.as_ref(),
         };
-        let machine = machine(&run.semantics, &run.state, node, &workspace, &facts)?;
+        let mut machine = machine(&run.semantics, &run.state, node, &workspace, &facts)?;
+        if let (Some(step), Some(kept)) = (resume, &resumed) {
+            let source = format!("attempt {}", kept.attempt);
+            if let Err(why) = machine.resume(step as usize, &kept.marks, &source) {
+                workspace.close();
+                let _ = kept.give_back(&world.data);
+                return Err(why);
+            }
+            // From here on it is the new attempt's.
+            kept.remove(&world.data);
+        }
         let limit = run.state.instance(node).resolved.as_ref().map_or(0, |r| r.timeout_ms);
-        let log = job_log(&world.data, run.row.id, node.0);
+        let log = job_log(&world.data, run.row.id, node.0, run.row.attempt);
         let job_facts = JobFacts {
             root: world.repo.root.clone(),
             common_dir: world.repo.common_dir.clone(),
@@ -108,7 +130,12 @@ impl Driver<'_, '_> {
             places: world.settings.places.clone(),
         };
         let job_facts = serde_json::to_string(&job_facts).unwrap_or_default();
-        let mut base_env = self.base_env(&tracking, &workspace, &job_facts);
+        let data = &world.data;
+        let program = std::env::current_exe().unwrap_or_default();
+        let shims = self.shims.get_or_insert_with(|| builtin::shims(&data.join("shims"), &program));
+        let mut base_env = base_env(world.settings, &workspace.temp, shims.as_deref());
+        environment::set(&mut base_env, "RUNNER_TRACKING_ID", &tracking);
+        environment::set(&mut base_env, builtin::FACTS, &job_facts);
         let (mut action_env, mut git_config) = (Vec::new(), Vec::new());
         if let Some(access) = access {
             let mut more = services::no_proxy(&base_env);
@@ -130,6 +157,20 @@ impl Driver<'_, '_> {
         let actions = JobActions::new(Arc::clone(&self.actions), own, patience.clone());
         let sender = self.sender.clone();
         let limit = Duration::from_millis(u64::try_from(limit).unwrap_or(0));
+        let run = &self.runs[index];
+        let name = run.names.get(&node).cloned().unwrap_or_default();
+        let (keep, data) = (world.settings.keep, world.data.clone());
+        let mut kept = Kept {
+            run: run.row.id,
+            node: i64::from(node.0),
+            attempt: run.row.attempt,
+            job: name.clone(),
+            place: folder.path.clone(),
+            at: 0,
+            marks: Vec::new(),
+            failed: None,
+            pre_stages: 0,
+        };
         let thread = {
             let (workspace, log) = (workspace.clone(), log.clone());
             std::thread::spawn(move || {
@@ -137,7 +178,7 @@ impl Driver<'_, '_> {
                 let mut watch = move |happening: Happening| {
                     let _ = watch_sender.send(Message::Happened(index, node, happening));
                 };
-                let end = job::run(
+                let mut end = job::run(
                     machine,
                     Surroundings {
                         workspace: &workspace,
@@ -152,14 +193,28 @@ impl Driver<'_, '_> {
                         watch: &mut watch,
                     },
                 );
+                let keeps = match keep {
+                    Keep::Always => true,
+                    Keep::Failed => end.outcome != Outcome::Success,
+                    Keep::Never => false,
+                };
+                kept.marks = std::mem::take(&mut end.marks);
+                kept.failed = end.failed.take();
+                kept.pre_stages = end.pre_stages;
                 // The end is told first: the history is written while the folders go.
                 let _ = sender.send(Message::Ended(index, node, epoch, end));
-                workspace.remove();
+                workspace.close();
+                kept.at = now().0;
+                // One that cannot be kept is gone, as if it were not to be.
+                if !keeps || kept.keep(&data).is_err() {
+                    workspace.remove();
+                    if kept.attempt > 1 {
+                        kept::forget(&data, kept.run, kept.node);
+                    }
+                }
                 drop(folder);
             })
         };
-        let run = &self.runs[index];
-        let name = run.names.get(&node).cloned().unwrap_or_default();
         Ok(LiveJob {
             epoch,
             name,
@@ -222,26 +277,20 @@ impl Driver<'_, '_> {
         };
         services::grant(services, &definition, &job, now().0).map(Some)
     }
+}
 
-    fn base_env(
-        &mut self,
-        tracking: &str,
-        workspace: &Workspace,
-        facts: &str,
-    ) -> Vec<(String, String)> {
-        let settings = self.world.settings;
-        let mut env = environment::base(settings.inherit_env, &settings.env);
-        environment::set(&mut env, "RUNNER_TRACKING_ID", tracking);
-        environment::set(&mut env, builtin::FACTS, facts);
-        let program = std::env::current_exe().unwrap_or_default();
-        let data = &self.world.data;
-        let shims = self.shims.get_or_insert_with(|| builtin::shims(&data.join("shims"), &program));
-        if let Some(shims) = shims {
-            let path = environment::get(&env, "PATH").unwrap_or_default();
-            let own = builtin::default_environment(&workspace.temp).join("bin");
-            let path = format!("{}:{}:{path}", own.display(), shims.display());
-            environment::set(&mut env, "PATH", &path);
-        }
-        env
+/// The variables that every step of a job begins with, and so does a shell in its workspace.
+pub fn base_env(
+    settings: &crate::run::Settings,
+    temp: &std::path::Path,
+    shims: Option<&std::path::Path>,
+) -> Vec<(String, String)> {
+    let mut env = environment::base(settings.inherit_env, &settings.env);
+    if let Some(shims) = shims {
+        let path = environment::get(&env, "PATH").unwrap_or_default();
+        let own = builtin::default_environment(temp).join("bin");
+        let path = format!("{}:{}:{path}", own.display(), shims.display());
+        environment::set(&mut env, "PATH", &path);
     }
+    env
 }

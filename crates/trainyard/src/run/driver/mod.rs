@@ -7,6 +7,9 @@ mod effects;
 mod launch;
 mod report;
 
+pub use launch::base_env;
+pub use report::names_of;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -16,7 +19,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use trainyard_engine::{Cause, Command, Effect, EffectKey, InstanceId, RunState, Strength, decide};
-use trainyard_model::{Outcome, Timestamp, Value};
+use trainyard_model::{Outcome, Secret, Timestamp, Value};
 use trainyard_plan::{Group, Reason};
 use trainyard_services::{Remark, Services};
 use trainyard_workflow::lower::{Lowered, WorkflowFile};
@@ -31,14 +34,15 @@ use crate::exit::Exit;
 use crate::git::Repository;
 use crate::host::environment::which;
 use crate::host::job::{Happening, JobEnd, Order};
-use crate::journal::{Journal, RunRow};
 use crate::paths::create_dir;
 use crate::run::Settings;
 use crate::run::assignment::Secrets;
 use crate::run::event::Event;
 use crate::run::files::Tree;
 use crate::run::groups::{Groups, Ticket};
+use crate::run::kept::Kept;
 use crate::ui::{Event as Show, RunSummary, Ui};
+use trainyard_store::{Journal, RunRow};
 
 /// How long a record may wait for others to be committed with it. A local run that dies loses at
 /// most this much of its history, and nothing of its logs.
@@ -52,6 +56,22 @@ pub struct Planned {
     pub lowered: Lowered,
     /// The inputs of its root.
     pub inputs: Value,
+    /// The run that it is a new attempt at, if it is one.
+    pub again: Option<Again>,
+}
+
+/// A run that is to begin again.
+pub struct Again {
+    /// Its row in the history, as it was.
+    pub row: RunRow,
+    /// What its records say.
+    pub state: RunState,
+    /// How many they are.
+    pub sequence: usize,
+    /// What first ends it, if it never ended, and what then begins it again.
+    pub commands: Vec<Command>,
+    /// The workspace that the resumed job goes on in.
+    pub resumed: Option<Kept>,
 }
 
 /// What the driver works with.
@@ -70,6 +90,23 @@ pub struct World<'a> {
     pub secrets: Secrets,
     /// The `vars` context.
     pub vars: Value,
+}
+
+impl<'a> World<'a> {
+    /// The world of a call.
+    pub fn new(
+        settings: &'a Settings,
+        repo: &'a Repository,
+        event: &'a Event,
+        tree: &'a Tree,
+        data: PathBuf,
+    ) -> World<'a> {
+        let secrets = settings.secrets.iter();
+        let secrets = secrets.map(|(k, v)| (k.to_uppercase(), Secret::new(v.as_str())));
+        let vars = settings.vars.iter().map(|(k, v)| (k.to_uppercase(), Value::from(v.as_str())));
+        let (secrets, vars) = (secrets.collect(), Value::object(vars));
+        World { settings, repo, event, tree, data, secrets, vars }
+    }
 }
 
 enum Message {
@@ -114,6 +151,14 @@ impl LiveJob {
     }
 }
 
+/// How long a job waited, and so for what.
+#[derive(Debug, Clone, Copy, Default)]
+struct Wait {
+    ready: i64,
+    offered: Option<i64>,
+    leased: Option<i64>,
+}
+
 struct Run {
     row: RunRow,
     /// What `event.json` holds.
@@ -126,6 +171,10 @@ struct Run {
     sequence: usize,
     jobs: BTreeMap<InstanceId, LiveJob>,
     names: BTreeMap<InstanceId, String>,
+    /// When nodes became ready, were offered, and got a place: milliseconds since the epoch.
+    waits: BTreeMap<InstanceId, Wait>,
+    /// The workspace that a resumed job goes on in.
+    resumed: Option<Kept>,
     not_run: BTreeSet<InstanceId>,
     summary: RunSummary,
     over: bool,
@@ -174,6 +223,7 @@ pub fn drive(
     driver.join_all();
     driver.services = None;
     crate::run::services::tidy(&world.data);
+    crate::run::kept::tidy(&world.data, now().0);
     worked?;
     let failed =
         driver.runs.iter().any(|r| !matches!(r.row.status.as_str(), "success" | "skipped"));
@@ -301,7 +351,7 @@ impl Driver<'_, '_> {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        self.journal.commit()
+        Ok(self.journal.commit()?)
     }
 
     /// Tells every job to stop at once.

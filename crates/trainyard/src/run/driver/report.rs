@@ -7,11 +7,12 @@ use trainyard_engine::{By, InstanceId, Record, RunState};
 use trainyard_job::AnnotationLevel;
 use trainyard_model::{Outcome, Timestamp};
 
-use super::Driver;
+use super::{Driver, Wait, now};
 use crate::error::{Error, Result};
 use crate::host::job::Happening;
-use crate::journal::{JobRow, NoteRow, StepRow};
-use crate::ui::{Event as Show, FailedStep};
+use crate::run::services::open_store;
+use crate::ui::{Event as Show, FailedStep, duration};
+use trainyard_store::{JobRow, NoteRow, StepRow};
 
 impl Driver<'_, '_> {
     /// Appends records and shows what they mean.
@@ -26,8 +27,28 @@ impl Driver<'_, '_> {
         run.sequence += lines.len();
         for record in records {
             match record {
+                Record::Offered { node, .. } => {
+                    self.runs[index].waits.entry(*node).or_default().offered = Some(at.0);
+                }
+                Record::Leased { node, .. } => {
+                    self.runs[index].waits.entry(*node).or_default().leased = Some(at.0);
+                }
+                Record::Rerun { reset, .. } => {
+                    let run = &mut self.runs[index];
+                    reset.iter().for_each(|node| {
+                        run.waits.remove(node);
+                    });
+                    // What these jobs made gives way to what they make now.
+                    let again =
+                        run.state.instances().filter(|(id, i)| i.superseded || reset.contains(id));
+                    let nodes: Vec<i64> = again.map(|(id, _)| i64::from(id.0)).collect();
+                    let id = run.row.id;
+                    let store = open_store(&self.world.data)?;
+                    store.supersede_artifacts(id, &nodes).map_err(|e| Error::new(e.to_string()))?;
+                }
                 Record::Resolved { node, resolved } => {
                     let run = &mut self.runs[index];
+                    run.waits.insert(*node, Wait { ready: at.0, ..Wait::default() });
                     let name = full_name(&run.names, &run.state, *node, &resolved.name);
                     run.names.insert(*node, name);
                     if let Some(environment) = &resolved.environment {
@@ -68,8 +89,12 @@ impl Driver<'_, '_> {
         let live = run.jobs.get(&node);
         let started = live.map(|j| j.started);
         let log = live.map(|j| j.log.to_string_lossy().into_owned()).unwrap_or_default();
+        let wait = run.waits.get(&node).copied();
         let row = JobRow {
             node: i64::from(node.0),
+            attempt: run.row.attempt,
+            waited: waited(wait, &run.state, node, self.world.settings.jobs),
+            ready: wait.map(|w| w.ready),
             path: run.state.path(node),
             name: name.clone(),
             outcome: word.to_owned(),
@@ -114,8 +139,10 @@ impl Driver<'_, '_> {
         let run = &mut self.runs[index];
         let id = run.row.id;
         let Some(live) = run.jobs.get_mut(&node) else { return Ok(()) };
+        let attempt = run.row.attempt;
         let note = |step: usize, kind: &str, text: String, place: String| NoteRow {
             node: i64::from(node.0),
+            attempt,
             step: i64::try_from(step).unwrap_or(0),
             kind: kind.to_owned(),
             text,
@@ -137,6 +164,8 @@ impl Driver<'_, '_> {
                 }
                 let row = StepRow {
                     node: i64::from(node.0),
+                    attempt,
+                    started: Some(now().0 - millis),
                     index: i64::try_from(step).unwrap_or(0),
                     name: name.clone(),
                     outcome: report.outcome.as_str().into(),
@@ -190,6 +219,14 @@ impl Driver<'_, '_> {
             Happening::Summary(step, text) => {
                 self.journal.add_note(id, &note(step, "summary", text, String::new()))?;
             }
+            Happening::Reason(step, text) => {
+                self.journal.add_note(id, &note(step, "cache", text, String::new()))?;
+            }
+            // Of a client of ours: a reason like those that built-in actions give.
+            Happening::Remarked("cache", text) => {
+                let step = live.steps.keys().next_back().copied().unwrap_or(0);
+                self.journal.add_note(id, &note(step, "cache", text, String::new()))?;
+            }
             Happening::Remarked(kind, text) => {
                 let step = live.steps.keys().next_back().copied().unwrap_or(0);
                 self.ui.show(&Show::Note(&format!("{}: {kind}: {text}", live.name)));
@@ -209,7 +246,7 @@ impl Driver<'_, '_> {
         let at = settled.at.0;
         run.row.status = settled.result.as_str().to_owned();
         run.summary.status = run.row.status.clone();
-        run.summary.millis = at - run.row.started;
+        run.summary.millis = at - run.summary.began;
         if !settled.reason.0.is_empty() {
             let note = format!("{}: {}", run.row.workflow, settled.reason.0);
             self.ui.show(&Show::Note(&note));
@@ -218,6 +255,48 @@ impl Driver<'_, '_> {
         self.ui.show(&Show::RunEnded(&run.summary));
         Ok(())
     }
+}
+
+/// Milliseconds below which nobody calls it waiting.
+const NO_WAIT: i64 = 50;
+
+/// What a job waited for between the end of its needs and its first step, and how long.
+fn waited(wait: Option<Wait>, state: &RunState, node: InstanceId, places: usize) -> String {
+    let Some(wait) = wait else { return String::new() };
+    let instance = state.instance(node);
+    let mut waits = Vec::new();
+    let mut add = |millis: i64, what: String| {
+        if millis >= NO_WAIT {
+            waits.push(format!("{} for {what}", duration(millis)));
+        }
+    };
+    let settled = instance.settled().map_or(wait.ready, |s| s.at.0);
+    let groups: Vec<String> =
+        instance.resolved.iter().flat_map(|r| &r.groups).map(|g| format!("'{}'", g.name)).collect();
+    let fan = instance.parent.and_then(|p| state.instance(p).fan).and_then(|f| f.max_parallel);
+    let what = match (groups.is_empty(), fan) {
+        (false, _) => format!("its concurrency group {}", groups.join(", ")),
+        (true, Some(max)) => format!("another leg of its matrix (max-parallel: {max})"),
+        (true, None) => "its turn".to_owned(),
+    };
+    add(wait.offered.unwrap_or(settled) - wait.ready, what);
+    if let Some(offered) = wait.offered {
+        let what = format!("one of the {places} places for jobs (--jobs)");
+        add(wait.leased.unwrap_or(settled) - offered, what);
+    }
+    waits.join(", ")
+}
+
+/// The names of all nodes that have one.
+pub fn names_of(state: &RunState) -> BTreeMap<InstanceId, String> {
+    let mut names = BTreeMap::new();
+    for (node, instance) in state.instances() {
+        if let Some(resolved) = &instance.resolved {
+            let name = full_name(&names, state, node, &resolved.name);
+            names.insert(node, name);
+        }
+    }
+    names
 }
 
 /// `caller / job`, as GitHub names the jobs of called workflows.

@@ -1,21 +1,18 @@
-//! The local history: runs, their records, jobs, steps, annotations, summaries. SQLite, WAL.
-//!
-//! What the engine decided is kept as records, in order; the other tables are what people ask
-//! for. Deliberately absent: migrations, until there is a second schema.
-
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::error::{Error, Result};
+use crate::{Error, Result};
 
-const SCHEMA: i64 = 1;
+/// What each schema adds to the one before.
+const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 /// Bytes of the write-ahead log that the next start folds in.
 const MAX_LOG: u64 = 256 * 1024;
 
 /// The history of this machine's runs.
+#[derive(Debug)]
 pub struct Journal {
     connection: Connection,
 }
@@ -51,6 +48,10 @@ pub struct RunRow {
     pub started: i64,
     /// Milliseconds since the epoch.
     pub ended: Option<i64>,
+    /// How often it was begun, from 1.
+    pub attempt: i64,
+    /// What a re-run needs, JSON; empty for runs of before there were re-runs.
+    pub call: String,
 }
 
 /// A job as the history has it.
@@ -58,6 +59,8 @@ pub struct RunRow {
 pub struct JobRow {
     /// Its place in the run.
     pub node: i64,
+    /// The attempt at the run that it is of.
+    pub attempt: i64,
     /// `deploy/build[0]`
     pub path: String,
     /// Its name.
@@ -66,6 +69,10 @@ pub struct JobRow {
     pub outcome: String,
     /// Why.
     pub reason: String,
+    /// What it waited for once its needs were settled; empty if for nothing.
+    pub waited: String,
+    /// When its needs were settled, milliseconds since the epoch.
+    pub ready: Option<i64>,
     /// Milliseconds since the epoch.
     pub started: Option<i64>,
     /// Milliseconds since the epoch.
@@ -79,6 +86,8 @@ pub struct JobRow {
 pub struct StepRow {
     /// The job it belongs to.
     pub node: i64,
+    /// The attempt at the run that it is of.
+    pub attempt: i64,
     /// Its number in file order.
     pub index: i64,
     /// Its name.
@@ -89,6 +98,8 @@ pub struct StepRow {
     pub conclusion: String,
     /// Why.
     pub reason: String,
+    /// When it began, milliseconds since the epoch.
+    pub started: Option<i64>,
     /// Milliseconds it took.
     pub millis: i64,
     /// Its pieces of the job's log.
@@ -100,9 +111,11 @@ pub struct StepRow {
 pub struct NoteRow {
     /// The job it belongs to.
     pub node: i64,
+    /// The attempt at the run that it is of.
+    pub attempt: i64,
     /// The step it belongs to.
     pub step: i64,
-    /// `error`, `warning`, `notice`, `summary`
+    /// `error`, `warning`, `notice`, `summary`, `cache`
     pub kind: String,
     /// What it says.
     pub text: String,
@@ -111,26 +124,12 @@ pub struct NoteRow {
 }
 
 impl Journal {
-    /// Opens the history, and makes it if there is none.
+    /// Opens the history in a data folder, and makes it if there is none.
     pub fn open(data: &Path) -> Result<Journal> {
         let connection = Connection::open(data.join("history.db"))?;
         connection.busy_timeout(Duration::from_secs(10))?;
-        let version: i64 = connection.pragma_query_value(None, "user_version", |r| r.get(0))?;
-        if version > SCHEMA {
-            return Err(Error::new("the local history was written by a newer version")
-                .hint("update trainyard, or use another TRAINYARD_DATA_DIR"));
-        }
-        if version < SCHEMA {
-            connection.pragma_update(None, "journal_mode", "WAL")?;
-            // Another process may be making it at this moment: asked again under the lock.
-            connection.execute_batch("BEGIN IMMEDIATE")?;
-            let version: i64 = connection.pragma_query_value(None, "user_version", |r| r.get(0))?;
-            if version < SCHEMA {
-                connection.execute_batch(include_str!("journal.sql"))?;
-                connection.pragma_update(None, "user_version", SCHEMA)?;
-            }
-            connection.execute_batch("COMMIT")?;
-        }
+        let journal = Journal::migrate(connection, true)?;
+        let connection = &journal.connection;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         // A checkpoint at every end would cost each small run several waits for the disk, a long
         // log each start its reading: so the log is folded in when it has grown, and only then.
@@ -140,6 +139,36 @@ impl Journal {
         if log > MAX_LOG {
             // Another process that reads meanwhile only puts it off.
             connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        }
+        Ok(journal)
+    }
+
+    /// A history in memory, for the simulator.
+    pub fn in_memory() -> Result<Journal> {
+        Journal::migrate(Connection::open_in_memory()?, false)
+    }
+
+    /// Brings the schema up to date.
+    fn migrate(connection: Connection, wal: bool) -> Result<Journal> {
+        let newest = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+        let version =
+            || connection.pragma_query_value(None, "user_version", |r| r.get::<_, i64>(0));
+        let found = version()?;
+        if found > newest {
+            return Err(Error::Newer);
+        }
+        if found < newest {
+            if wal {
+                connection.pragma_update(None, "journal_mode", "WAL")?;
+            }
+            // Another process may be at it at this moment: asked again under the lock.
+            connection.execute_batch("BEGIN IMMEDIATE")?;
+            let found = usize::try_from(version()?).unwrap_or_default();
+            for migration in MIGRATIONS.iter().skip(found) {
+                connection.execute_batch(migration)?;
+            }
+            connection.pragma_update(None, "user_version", newest)?;
+            connection.execute_batch("COMMIT")?;
         }
         Ok(Journal { connection })
     }
@@ -176,15 +205,27 @@ impl Journal {
         )?;
         row.number = number;
         self.connection.execute(
-            "INSERT INTO runs (number, repository, root, path, workflow, title, event, reference, sha, status, process, started)
-             VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)",
+            "INSERT INTO runs (number, repository, root, path, workflow, title, event, reference, sha, status, process, started, call)
+             VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)",
             params![
                 row.number, row.repository, row.root, row.path, row.workflow, row.title, row.event,
-                row.reference, row.sha, row.status, row.process, row.started
+                row.reference, row.sha, row.status, row.process, row.started, row.call
             ],
         )?;
         row.id = self.connection.last_insert_rowid();
+        row.attempt = 1;
         Ok(())
+    }
+
+    /// Begins a run again; false if somebody else has begun it meanwhile.
+    pub fn begin_again(&self, row: &RunRow) -> Result<bool> {
+        self.touch()?;
+        let changed = self.connection.execute(
+            "UPDATE runs SET status = 'running', process = ?2, attempt = ?3, ended = NULL
+             WHERE id = ?1 AND attempt = ?3 - 1 AND status <> 'running'",
+            params![row.id, row.process, row.attempt],
+        )?;
+        Ok(changed > 0)
     }
 
     /// Sets the title that is known only once the run has its numbers.
@@ -207,17 +248,25 @@ impl Journal {
         Ok(())
     }
 
+    /// The records of a run, in order.
+    pub fn records(&self, run: i64) -> Result<Vec<String>> {
+        let mut statement =
+            self.connection.prepare("SELECT record FROM records WHERE run = ?1 ORDER BY seq")?;
+        let rows = statement.query_map(params![run], |r| r.get(0))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
     /// Adds a job that is over.
     pub fn add_job(&self, run: i64, row: &JobRow) -> Result<()> {
         self.touch()?;
         self.connection
             .prepare_cached(
-                "INSERT OR REPLACE INTO jobs (run, node, path, name, outcome, reason, started, ended, log)
-                 VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9)",
+                "INSERT OR REPLACE INTO jobs (run, node, attempt, path, name, outcome, reason, waited, ready, started, ended, log)
+                 VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)",
             )?
             .execute(params![
-                run, row.node, row.path, row.name, row.outcome, row.reason, row.started, row.ended,
-                row.log
+                run, row.node, row.attempt, row.path, row.name, row.outcome, row.reason, row.waited,
+                row.ready, row.started, row.ended, row.log
             ])?;
         Ok(())
     }
@@ -228,12 +277,12 @@ impl Journal {
         let pieces: Vec<String> = row.pieces.iter().map(|(a, b)| format!("{a}-{b}")).collect();
         self.connection
             .prepare_cached(
-                "INSERT OR REPLACE INTO steps (run, node, idx, name, outcome, conclusion, reason, millis, pieces)
-                 VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9)",
+                "INSERT OR REPLACE INTO steps (run, node, attempt, idx, name, outcome, conclusion, reason, started, millis, pieces)
+                 VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)",
             )?
             .execute(params![
-                run, row.node, row.index, row.name, row.outcome, row.conclusion, row.reason,
-                row.millis, pieces.join(" ")
+                run, row.node, row.attempt, row.index, row.name, row.outcome, row.conclusion,
+                row.reason, row.started, row.millis, pieces.join(" ")
             ])?;
         Ok(())
     }
@@ -243,9 +292,11 @@ impl Journal {
         self.touch()?;
         self.connection
             .prepare_cached(
-                "INSERT INTO notes (run, node, step, kind, text, place) VALUES (?1,?2,?3,?4,?5,?6)",
+                "INSERT INTO notes (run, node, attempt, step, kind, text, place) VALUES (?1,?2,?3,?4,?5,?6,?7)",
             )?
-            .execute(params![run, row.node, row.step, row.kind, row.text, row.place])?;
+            .execute(params![
+                run, row.node, row.attempt, row.step, row.kind, row.text, row.place
+            ])?;
         Ok(())
     }
 
@@ -277,7 +328,7 @@ impl Journal {
     /// The latest runs, newest first.
     pub fn runs(&self, limit: usize) -> Result<Vec<RunRow>> {
         let mut statement = self.connection.prepare(
-            "SELECT id, number, repository, root, path, workflow, title, event, reference, sha, status, process, started, ended
+            "SELECT id, number, repository, root, path, workflow, title, event, reference, sha, status, process, started, ended, attempt, call
              FROM runs ORDER BY id DESC LIMIT ?1",
         )?;
         let rows = statement.query_map(params![i64::try_from(limit).unwrap_or(20)], run_row)?;
@@ -289,7 +340,7 @@ impl Journal {
         Ok(self
             .connection
             .query_row(
-                "SELECT id, number, repository, root, path, workflow, title, event, reference, sha, status, process, started, ended
+                "SELECT id, number, repository, root, path, workflow, title, event, reference, sha, status, process, started, ended, attempt, call
                  FROM runs WHERE id = ?1",
                 params![id],
                 run_row,
@@ -297,21 +348,25 @@ impl Journal {
             .optional()?)
     }
 
-    /// The jobs of a run in the order they were planned.
+    /// The jobs of a run, all attempts, in the order they began.
     pub fn jobs(&self, run: i64) -> Result<Vec<JobRow>> {
         let mut statement = self.connection.prepare(
-            "SELECT node, path, name, outcome, reason, started, ended, log FROM jobs WHERE run = ?1 ORDER BY COALESCE(started, ended), node",
+            "SELECT node, attempt, path, name, outcome, reason, waited, ready, started, ended, log
+             FROM jobs WHERE run = ?1 ORDER BY attempt, COALESCE(started, ended), node",
         )?;
         let rows = statement.query_map(params![run], |r| {
             Ok(JobRow {
                 node: r.get(0)?,
-                path: r.get(1)?,
-                name: r.get(2)?,
-                outcome: r.get(3)?,
-                reason: r.get(4)?,
-                started: r.get(5)?,
-                ended: r.get(6)?,
-                log: r.get(7)?,
+                attempt: r.get(1)?,
+                path: r.get(2)?,
+                name: r.get(3)?,
+                outcome: r.get(4)?,
+                reason: r.get(5)?,
+                waited: r.get(6)?,
+                ready: r.get(7)?,
+                started: r.get(8)?,
+                ended: r.get(9)?,
+                log: r.get(10)?,
             })
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
@@ -320,18 +375,21 @@ impl Journal {
     /// The steps of a run.
     pub fn steps(&self, run: i64) -> Result<Vec<StepRow>> {
         let mut statement = self.connection.prepare(
-            "SELECT node, idx, name, outcome, conclusion, reason, millis, pieces FROM steps WHERE run = ?1 ORDER BY node, idx",
+            "SELECT node, attempt, idx, name, outcome, conclusion, reason, started, millis, pieces
+             FROM steps WHERE run = ?1 ORDER BY node, attempt, idx",
         )?;
         let rows = statement.query_map(params![run], |r| {
-            let pieces: String = r.get(7)?;
+            let pieces: String = r.get(9)?;
             Ok(StepRow {
                 node: r.get(0)?,
-                index: r.get(1)?,
-                name: r.get(2)?,
-                outcome: r.get(3)?,
-                conclusion: r.get(4)?,
-                reason: r.get(5)?,
-                millis: r.get(6)?,
+                attempt: r.get(1)?,
+                index: r.get(2)?,
+                name: r.get(3)?,
+                outcome: r.get(4)?,
+                conclusion: r.get(5)?,
+                reason: r.get(6)?,
+                started: r.get(7)?,
+                millis: r.get(8)?,
                 pieces: pieces
                     .split_whitespace()
                     .filter_map(|p| {
@@ -347,15 +405,16 @@ impl Journal {
     /// The annotations and summaries of a run.
     pub fn notes(&self, run: i64) -> Result<Vec<NoteRow>> {
         let mut statement = self.connection.prepare(
-            "SELECT node, step, kind, text, place FROM notes WHERE run = ?1 ORDER BY id",
+            "SELECT node, attempt, step, kind, text, place FROM notes WHERE run = ?1 ORDER BY id",
         )?;
         let rows = statement.query_map(params![run], |r| {
             Ok(NoteRow {
                 node: r.get(0)?,
-                step: r.get(1)?,
-                kind: r.get(2)?,
-                text: r.get(3)?,
-                place: r.get(4)?,
+                attempt: r.get(1)?,
+                step: r.get(2)?,
+                kind: r.get(3)?,
+                text: r.get(4)?,
+                place: r.get(5)?,
             })
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
@@ -378,5 +437,7 @@ fn run_row(r: &rusqlite::Row<'_>) -> rusqlite::Result<RunRow> {
         process: r.get(11)?,
         started: r.get(12)?,
         ended: r.get(13)?,
+        attempt: r.get(14)?,
+        call: r.get(15)?,
     })
 }

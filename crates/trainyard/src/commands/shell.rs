@@ -1,0 +1,191 @@
+//! `trainyard shell`: a shell where a job failed, in its workspace, environment and directory.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use trainyard_job::seal::unseal;
+use trainyard_model::Value;
+use trainyard_store::Journal;
+
+use super::means_job;
+use super::run::read_dotenv;
+use super::view::find;
+use crate::builtin;
+use crate::error::{Error, Result};
+use crate::exit::Exit;
+use crate::host::environment::{get, set, which};
+use crate::paths::{create_dir, data_dir};
+use crate::run::Settings;
+use crate::run::call::{Call, secrets_again};
+use crate::run::driver::base_env;
+use crate::run::kept::{self, Kept};
+
+/// What is asked for.
+pub struct Request {
+    /// The run; the latest if none.
+    pub run: Option<i64>,
+    /// The job; the only one, or the first that failed, if none.
+    pub job: Option<String>,
+    /// Secrets given now.
+    pub secrets: Vec<(String, String)>,
+    /// A command instead of an interactive shell.
+    pub command: Vec<String>,
+}
+
+/// Opens it.
+pub fn shell(request: &Request) -> Result<Exit> {
+    let data = data_dir()?;
+    let row = {
+        let journal = Journal::open(&data)?;
+        find(&journal, request.run)?
+    };
+    let mut of_run = kept::list(&data);
+    of_run.retain(|k| k.run == row.id);
+    // The first that failed comes first.
+    of_run.sort_by_key(|k| (k.failed.is_none(), k.at));
+    let wanted = |k: &&Kept| request.job.as_ref().is_none_or(|job| means_job(job, &k.job, &k.job));
+    let Some(kept) = of_run.iter().find(wanted) else {
+        let what = request.job.as_ref().map_or("no job".into(), |j| format!("not the job '{j}'"));
+        let there: Vec<&str> = of_run.iter().map(|k| k.job.as_str()).collect();
+        let error = Error::new(format!("of run {} {what} has kept its workspace", row.id));
+        return Err(error.hint(match there.is_empty() {
+            true => {
+                "those of failed jobs are kept for some days; --keep-workspaces always keeps all"
+                    .into()
+            }
+            false => format!("kept: {}", there.join(", ")),
+        }));
+    };
+    let recalled = Call::recall(&row.call)?;
+    let mut settings = recalled.settings;
+    (settings.secrets, _) = secrets_again(&recalled.secrets, request.secrets.clone(), read_dotenv);
+    open(&data, kept, &settings, &request.command)
+}
+
+/// Opens one after a run, where its first failed job is; the exit status stays that of the run.
+pub fn after_failure(runs: &[i64], settings: &Settings, exit: Exit) -> Result<Exit> {
+    let data = data_dir()?;
+    let mut kept = kept::list(&data);
+    kept.retain(|k| runs.contains(&k.run) && k.failed.is_some());
+    kept.sort_by_key(|k| k.at);
+    if let Some(kept) = kept.first() {
+        open(&data, kept, settings, &[])?;
+    }
+    Ok(exit)
+}
+
+fn open(data: &Path, kept: &Kept, settings: &Settings, command: &[String]) -> Result<Exit> {
+    if command.is_empty() && !std::io::stdin().is_terminal() {
+        return Err(Error::new("a shell needs a terminal")
+            .hint("give a command instead: trainyard shell RUN -- COMMAND"));
+    }
+    let folder = kept.take(data)?;
+    let outcome = inside(data, kept, settings, command);
+    let back = kept.give_back(data);
+    drop(folder);
+    let exit = outcome?;
+    back?;
+    if command.is_empty() {
+        eprintln!("next: trainyard rerun {} --job '{}' --from", kept.run, kept.job);
+    }
+    Ok(exit)
+}
+
+fn inside(data: &Path, kept: &Kept, settings: &Settings, command: &[String]) -> Result<Exit> {
+    let temp = kept.place.join("_temp");
+    let program = std::env::current_exe().unwrap_or_default();
+    let shims = builtin::shims(&data.join("shims"), &program);
+    let mut env = base_env(settings, &temp, shims.as_deref());
+    let own = temp.join("_trainyard_shell");
+    create_dir(&own)?;
+    let workspace = std::fs::read_dir(&kept.place).into_iter().flatten().flatten();
+    let workspace = workspace.map(|e| e.path()).find(|p| {
+        p.file_name().is_some_and(|n| n.to_string_lossy() != "_temp" && p.join(n).is_dir())
+    });
+    let workspace = workspace.and_then(|p| Some(p.join(p.file_name()?)));
+    let mut directory = workspace.unwrap_or_else(|| kept.place.clone());
+    let mut script = None;
+    if let Some(failed) = &kept.failed {
+        directory.clone_from(&failed.directory);
+        let secrets = settings.secrets.iter();
+        let secrets =
+            Value::object(secrets.map(|(k, v)| (k.to_uppercase(), Value::from(v.as_str()))));
+        let mut left_out = failed.left_out.clone();
+        for (name, value) in &failed.env {
+            match unseal(value, &secrets) {
+                Ok(value) => set(&mut env, name, &value),
+                Err(_) => left_out.push(name.clone()),
+            }
+        }
+        let path = get(&env, "PATH").unwrap_or_default();
+        let folders: Vec<&str> = failed.path.iter().map(String::as_str).chain([path]).collect();
+        let path = folders.join(":");
+        set(&mut env, "PATH", &path);
+        if !left_out.is_empty() {
+            eprintln!("note: left out, as their values are secret: {}", left_out.join(", "));
+        }
+        if let Some((text, extension)) = &failed.script {
+            let file = own.join(format!("step{extension}"));
+            if let Ok(text) = unseal(text, &secrets) {
+                std::fs::write(&file, text).map_err(|e| Error::io("write", &file, &e))?;
+                script = Some(file);
+            }
+        }
+    }
+    // What the step would have written for those after it goes nowhere, but may be written.
+    for name in
+        ["GITHUB_ENV", "GITHUB_OUTPUT", "GITHUB_PATH", "GITHUB_STATE", "GITHUB_STEP_SUMMARY"]
+    {
+        let file = own.join(name);
+        std::fs::write(&file, "").map_err(|e| Error::io("write", &file, &e))?;
+        set(&mut env, name, &file.to_string_lossy());
+    }
+    if command.is_empty() {
+        banner(kept, &directory, script.as_deref());
+        set(&mut env, "PS1", &format!("({}) \\w \\$ ", kept.job));
+        if let Ok(terminal) = std::env::var("TERM") {
+            set(&mut env, "TERM", &terminal);
+        }
+    }
+    let path = get(&env, "PATH").unwrap_or_default().to_owned();
+    let (program, args) = match command {
+        [] => interactive(&path)?,
+        [program, args @ ..] => {
+            let found = which(program, &path)
+                .ok_or_else(|| Error::new(format!("there is no program '{program}'")))?;
+            (found, args.to_vec())
+        }
+    };
+    let status = Command::new(&program)
+        .args(&args)
+        .env_clear()
+        .envs(env)
+        .current_dir(&directory)
+        .status()
+        .map_err(|e| Error::new(format!("{} cannot be started: {e}", program.display())))?;
+    let _ = std::fs::remove_dir_all(&own);
+    // How an interactive shell ends says how its last command ended, and so nothing.
+    Ok(if status.success() || command.is_empty() { Exit::Success } else { Exit::Failure })
+}
+
+fn interactive(path: &str) -> Result<(PathBuf, Vec<String>)> {
+    if let Some(bash) = which("bash", path) {
+        return Ok((bash, vec!["--noprofile".into(), "--norc".into(), "-i".into()]));
+    }
+    let sh = which("sh", path).ok_or_else(|| Error::new("there is no shell on the PATH"))?;
+    Ok((sh, vec!["-i".into()]))
+}
+
+fn banner(kept: &Kept, directory: &Path, script: Option<&Path>) {
+    match &kept.failed {
+        Some(failed) => {
+            eprintln!("{} · {} failed here: {}", kept.job, failed.step, directory.display())
+        }
+        None => eprintln!("{}: {}", kept.job, directory.display()),
+    }
+    if let Some(script) = script {
+        eprintln!("its script is {}", script.display());
+    }
+    eprintln!("`exit` leaves; what you change stays for `trainyard rerun {} --from`", kept.run);
+}

@@ -1,0 +1,213 @@
+//! The job graph: as a tree of what waits for what, or for a drawing program.
+
+use trainyard_engine::{NodeState, RunState, apply};
+use trainyard_plan::{NodeKind, Plan, PlanNodeId};
+use trainyard_store::Journal;
+
+use super::{Whole, head};
+use crate::error::{Error, Result};
+use crate::paths::data_dir;
+
+/// How a graph is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Drawing {
+    /// Each job below the one it waits for longest
+    Tree,
+    /// For Mermaid, as Markdown shows it
+    Mermaid,
+    /// For Graphviz
+    Dot,
+}
+
+/// The graph of a run, with how its jobs stand.
+pub(super) fn of_run(whole: &Whole, drawing: Drawing) -> Result<()> {
+    let journal = Journal::open(&data_dir()?)?;
+    let mut state = RunState::empty();
+    for record in journal.records(whole.row.id)? {
+        let record = serde_json::from_str(&record).map_err(|e| {
+            Error::new(format!("a record of run {} cannot be read: {e}", whole.row.id))
+        })?;
+        apply(&mut state, &record);
+    }
+    if drawing == Drawing::Tree {
+        head(whole);
+    }
+    outln!("{}", draw(state.plan(), drawing, &|node| standing(&state, node)).trim_end());
+    Ok(())
+}
+
+/// How a plan node stands in a run: its instance outside of legs, with the number of those.
+fn standing(state: &RunState, node: PlanNodeId) -> String {
+    let mut found = state.instances().filter(|(_, i)| i.plan == node && !i.superseded);
+    let Some((_, instance)) = found.next() else { return "never reached".into() };
+    let legs = found.filter(|(_, i)| i.leg.is_some()).count();
+    let legs = if legs > 0 { format!(", {legs} legs") } else { String::new() };
+    let word = match &instance.state {
+        NodeState::Blocked { .. } => "waits for its needs",
+        NodeState::Waiting { .. } => "waits for its group or its turn",
+        NodeState::Active { .. } | NodeState::Open(_) => "runs",
+        NodeState::Settled(settled) => settled.outcome.as_str(),
+    };
+    format!("{word}{legs}")
+}
+
+/// The plan as text. `say` gives what stands behind a node's name, or nothing.
+pub fn draw(plan: &Plan, drawing: Drawing, say: &dyn Fn(PlanNodeId) -> String) -> String {
+    let mut out = String::new();
+    match drawing {
+        Drawing::Tree => scope_tree(plan, PlanNodeId::ROOT, "", say, &mut out),
+        Drawing::Mermaid => {
+            out.push_str("graph LR\n");
+            arrows(plan, "  ", &mut |from, to| format!("{from} --> {to}"), &mut out);
+        }
+        Drawing::Dot => {
+            out.push_str("digraph run {\n  rankdir = LR;\n");
+            arrows(plan, "  ", &mut |from, to| format!("\"{from}\" -> \"{to}\";"), &mut out);
+            out.push_str("}\n");
+        }
+    }
+    out
+}
+
+/// `deploy/build`: keys from the root down.
+fn path(plan: &Plan, node: PlanNodeId) -> String {
+    let mut keys = Vec::new();
+    let mut at = Some(node);
+    while let Some(current) = at.filter(|n| *n != PlanNodeId::ROOT) {
+        keys.push(plan.node(current).key.as_str());
+        at = plan.node(current).parent;
+    }
+    keys.reverse();
+    keys.join("/")
+}
+
+fn arrows(
+    plan: &Plan,
+    indent: &str,
+    arrow: &mut dyn FnMut(&str, &str) -> String,
+    out: &mut String,
+) {
+    for (number, node) in (0u32..).zip(&plan.nodes).skip(1) {
+        let own = path(plan, PlanNodeId(number));
+        for need in &node.needs {
+            out.push_str(&format!("{indent}{}\n", arrow(&path(plan, *need), &own)));
+        }
+        if node.needs.is_empty() {
+            let parent = node.parent.filter(|p| *p != PlanNodeId::ROOT);
+            out.push_str(&match parent {
+                Some(parent) => format!("{indent}{}\n", arrow(&path(plan, parent), &own)),
+                None => format!("{indent}{own}\n"),
+            });
+        }
+    }
+}
+
+/// How many needs deep a node lies in its scope.
+fn depths(plan: &Plan, scope: PlanNodeId) -> Vec<(PlanNodeId, usize)> {
+    let mut depths: Vec<(PlanNodeId, usize)> = Vec::new();
+    let children = &plan.node(scope).children;
+    while depths.len() < children.len() {
+        let before = depths.len();
+        for child in children {
+            let of = |n: &PlanNodeId| depths.iter().find(|(id, _)| id == n).map(|(_, d)| *d);
+            let needs: Option<Vec<usize>> = plan.node(*child).needs.iter().map(of).collect();
+            if let (None, Some(needs)) = (of(child), needs) {
+                depths.push((*child, needs.into_iter().map(|d| d + 1).max().unwrap_or(0)));
+            }
+        }
+        // A plan has no circles; one that had would end here.
+        if depths.len() == before {
+            break;
+        }
+    }
+    depths
+}
+
+fn scope_tree(
+    plan: &Plan,
+    scope: PlanNodeId,
+    indent: &str,
+    say: &dyn Fn(PlanNodeId) -> String,
+    out: &mut String,
+) {
+    let depths = depths(plan, scope);
+    let depth = |id: &PlanNodeId| depths.iter().find(|(n, _)| n == id).map_or(0, |(_, d)| *d);
+    let above = |id: PlanNodeId| {
+        plan.node(id).needs.iter().copied().max_by_key(|n| (depth(n), std::cmp::Reverse(n.0)))
+    };
+    let roots: Vec<PlanNodeId> =
+        plan.node(scope).children.iter().copied().filter(|c| above(*c).is_none()).collect();
+    let below = |id: PlanNodeId| -> Vec<PlanNodeId> {
+        plan.node(scope).children.iter().copied().filter(|c| above(*c) == Some(id)).collect()
+    };
+    for (number, root) in roots.iter().enumerate() {
+        let last = number + 1 == roots.len();
+        let sign = if scope == PlanNodeId::ROOT { ("", "") } else { branch(last) };
+        subtree(plan, *root, (indent, sign), &below, say, out);
+    }
+}
+
+fn branch(last: bool) -> (&'static str, &'static str) {
+    if last { ("└─ ", "   ") } else { ("├─ ", "│  ") }
+}
+
+fn subtree(
+    plan: &Plan,
+    node: PlanNodeId,
+    (indent, (sign, rest)): (&str, (&str, &str)),
+    below: &dyn Fn(PlanNodeId) -> Vec<PlanNodeId>,
+    say: &dyn Fn(PlanNodeId) -> String,
+    out: &mut String,
+) {
+    let definition = plan.node(node);
+    let also: Vec<&str> = definition.needs.iter().map(|n| plan.node(*n).key.as_str()).collect();
+    let also = match also.len() {
+        0 | 1 => String::new(),
+        _ => format!("  (needs {})", also.join(", ")),
+    };
+    let many = if definition.fans_out { " ×" } else { "" };
+    let said = say(node);
+    let said = if said.is_empty() { said } else { format!("  {said}") };
+    out.push_str(&format!("{indent}{sign}{}{many}{said}{also}\n", definition.key));
+    let inner = format!("{indent}{rest}");
+    let next = below(node);
+    if definition.kind == NodeKind::Scope {
+        let line = if next.is_empty() { "  ┆ " } else { "│ ┆ " };
+        scope_tree(plan, node, &format!("{inner}{line}"), say, out);
+    }
+    for (number, child) in next.iter().enumerate() {
+        let last = number + 1 == next.len();
+        subtree(plan, *child, (&inner, branch(last)), below, say, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_diamond_with_a_call_and_a_matrix() {
+        let mut plan = Plan::new(0);
+        let lint = plan.add(PlanNodeId::ROOT, "lint", NodeKind::Work, false, 0);
+        let test = plan.add(PlanNodeId::ROOT, "test", NodeKind::Work, true, 0);
+        let call = plan.add(PlanNodeId::ROOT, "deploy", NodeKind::Scope, false, 0);
+        let build = plan.add(call, "build", NodeKind::Work, false, 0);
+        let push = plan.add(call, "push", NodeKind::Work, false, 0);
+        let _ = plan.add(PlanNodeId::ROOT, "docs", NodeKind::Work, false, 0);
+        plan.nodes[test.index()].needs.push(lint);
+        plan.nodes[push.index()].needs.push(build);
+        plan.nodes[call.index()].needs.extend([lint, test]);
+        let say = |node: PlanNodeId| if node == test { "success".into() } else { String::new() };
+        let tree = draw(&plan, Drawing::Tree, &say);
+        assert_eq!(
+            tree,
+            "lint\n└─ test ×  success\n   └─ deploy  (needs lint, test)\n        ┆ └─ build\n        ┆    └─ push\ndocs\n"
+        );
+        let mermaid = draw(&plan, Drawing::Mermaid, &say);
+        assert_eq!(
+            mermaid,
+            "graph LR\n  lint\n  lint --> test\n  lint --> deploy\n  test --> deploy\n  deploy --> deploy/build\n  deploy/build --> deploy/push\n  docs\n"
+        );
+        assert!(draw(&plan, Drawing::Dot, &say).starts_with("digraph run {"));
+    }
+}

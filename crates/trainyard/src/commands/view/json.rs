@@ -1,0 +1,59 @@
+//! A run as JSON.
+
+use serde_json::{Value, json};
+use trainyard_store::JobRow;
+
+use super::{Whole, status};
+
+/// All of it. `jobs` are those that count; each names its earlier attempts.
+pub(super) fn value(whole: &Whole, attempt: Option<i64>) -> Value {
+    let row = &whole.row;
+    let by_path = whole.by_path();
+    let jobs: Vec<Value> = whole
+        .current(attempt)
+        .into_iter()
+        .map(|current| {
+            let all = by_path.iter().find(|jobs| jobs[0].path == current.path);
+            let mut value = job(whole, current);
+            value["attempts"] = all
+                .into_iter()
+                .flatten()
+                .map(|j| {
+                    json!({
+                        "attempt": j.attempt, "outcome": j.outcome, "reason": j.reason,
+                        "started": j.started, "ended": j.ended,
+                    })
+                })
+                .collect();
+            value
+        })
+        .collect();
+    json!({
+        "run": row.id, "number": row.number, "attempt": row.attempt, "repository": row.repository,
+        "path": row.path, "workflow": row.workflow, "title": row.title, "event": row.event,
+        "ref": row.reference, "sha": row.sha, "status": status(row),
+        "started": row.started, "ended": row.ended, "jobs": jobs,
+    })
+}
+
+fn job(whole: &Whole, job: &JobRow) -> Value {
+    let reasons = |step: i64| -> Vec<&str> {
+        let notes = whole.notes_of(job).filter(|n| n.kind == "cache" && n.step == step);
+        notes.map(|n| n.text.as_str()).collect()
+    };
+    let notes = || whole.notes_of(job);
+    json!({
+        "path": job.path, "name": job.name, "attempt": job.attempt, "outcome": job.outcome,
+        "reason": job.reason, "waited": job.waited, "ready": job.ready,
+        "started": job.started, "ended": job.ended,
+        "steps": whole.steps_of(job).map(|s| json!({
+            "index": s.index, "name": s.name, "outcome": s.outcome,
+            "conclusion": s.conclusion, "reason": s.reason, "cache": reasons(s.index),
+            "started": s.started, "milliseconds": s.millis,
+        })).collect::<Vec<_>>(),
+        "annotations": notes().filter(|n| !["summary", "cache"].contains(&n.kind.as_str())).map(|n| json!({
+            "level": n.kind, "message": n.text, "place": n.place, "step": n.step,
+        })).collect::<Vec<_>>(),
+        "summary": notes().filter(|n| n.kind == "summary").map(|n| n.text.clone()).collect::<String>(),
+    })
+}

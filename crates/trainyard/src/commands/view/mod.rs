@@ -1,0 +1,205 @@
+//! `trainyard view`: one run with its jobs, steps, reasons, annotations and summary.
+
+mod graph;
+mod json;
+mod timeline;
+
+use std::collections::BTreeMap;
+
+use trainyard_store::{JobRow, Journal, NoteRow, RunRow, StepRow};
+
+use super::runs::status;
+use crate::error::{Error, Result};
+use crate::exit::Exit;
+use crate::paths::data_dir;
+use crate::ui::duration;
+
+pub use graph::{Drawing, draw};
+
+/// How a run is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum As {
+    /// Jobs and steps.
+    Text,
+    /// All of it as JSON.
+    Json,
+    /// When each job and step ran, and what the run waited for.
+    Timeline,
+    /// The job graph.
+    Graph(Drawing),
+}
+
+/// A run with all that belongs to it.
+struct Whole {
+    row: RunRow,
+    /// All attempts at jobs.
+    jobs: Vec<JobRow>,
+    steps: Vec<StepRow>,
+    notes: Vec<NoteRow>,
+}
+
+impl Whole {
+    /// The attempts at each job, the newest last, jobs in the order they first began.
+    fn by_path(&self) -> Vec<Vec<&JobRow>> {
+        let mut order: Vec<&str> = Vec::new();
+        let mut paths: BTreeMap<&str, Vec<&JobRow>> = BTreeMap::new();
+        for job in &self.jobs {
+            if !paths.contains_key(job.path.as_str()) {
+                order.push(&job.path);
+            }
+            paths.entry(&job.path).or_default().push(job);
+        }
+        order.into_iter().filter_map(|path| paths.remove(path)).collect()
+    }
+
+    /// The jobs as they are now, or as they were after an attempt.
+    fn current(&self, attempt: Option<i64>) -> Vec<&JobRow> {
+        let until = attempt.unwrap_or(i64::MAX);
+        let newest = |jobs: Vec<&'_ JobRow>| {
+            jobs.into_iter().rfind(|j| j.attempt <= until).map(|j| (j.node, j.attempt))
+        };
+        let chosen: Vec<(i64, i64)> = self.by_path().into_iter().filter_map(newest).collect();
+        self.jobs.iter().filter(|j| chosen.contains(&(j.node, j.attempt))).collect()
+    }
+
+    fn steps_of<'a>(&'a self, job: &'a JobRow) -> impl Iterator<Item = &'a StepRow> {
+        self.steps.iter().filter(move |s| (s.node, s.attempt) == (job.node, job.attempt))
+    }
+
+    fn notes_of<'a>(&'a self, job: &'a JobRow) -> impl Iterator<Item = &'a NoteRow> {
+        self.notes.iter().filter(move |n| (n.node, n.attempt) == (job.node, job.attempt))
+    }
+}
+
+/// The latest run, or the one of that number.
+pub fn find(journal: &Journal, run: Option<i64>) -> Result<RunRow> {
+    let found = match run {
+        Some(id) => journal.run(id)?,
+        None => journal.runs(1)?.into_iter().next(),
+    };
+    found.ok_or_else(|| {
+        Error::new(match run {
+            Some(id) => format!("there is no run {id}"),
+            None => "there are no runs yet".into(),
+        })
+        .hint("trainyard runs lists them")
+    })
+}
+
+/// Shows it.
+pub fn view(run: Option<i64>, attempt: Option<i64>, how: As) -> Result<Exit> {
+    let journal = Journal::open(&data_dir()?)?;
+    let row = find(&journal, run)?;
+    if let Some(attempt) = attempt.filter(|a| !(1..=row.attempt).contains(a)) {
+        return Err(Error::new(format!("run {} has no attempt {attempt}", row.id))
+            .hint(format!("it has {}", row.attempt)));
+    }
+    let (jobs, steps) = (journal.jobs(row.id)?, journal.steps(row.id)?);
+    let notes = journal.notes(row.id)?;
+    let whole = Whole { row, jobs, steps, notes };
+    match how {
+        As::Text => text(&whole, attempt),
+        As::Json => outln!("{:#}", json::value(&whole, attempt)),
+        As::Timeline => timeline::show(&whole, attempt),
+        As::Graph(drawing) => graph::of_run(&whole, drawing)?,
+    }
+    Ok(Exit::Success)
+}
+
+fn head(whole: &Whole) {
+    let row = &whole.row;
+    outln!("{} · {}  (run {}, {})", row.workflow, row.title, row.id, row.path);
+    let short = row.sha.get(..7).unwrap_or(&row.sha);
+    let time = row.ended.filter(|_| row.attempt == 1);
+    let time = time.map(|e| format!(" in {}", duration(e - row.started))).unwrap_or_default();
+    let again = if row.attempt > 1 { format!(", attempt {}", row.attempt) } else { String::new() };
+    outln!("{} on {} at {short}: {}{time}{again}\n", row.event, row.reference, status(row));
+}
+
+fn text(whole: &Whole, attempt: Option<i64>) {
+    head(whole);
+    if whole.row.attempt > 1 && attempt.is_none() {
+        attempts(whole);
+    }
+    for job in whole.current(attempt) {
+        let time = duration_of(job).map(|d| format!("  {}", duration(d))).unwrap_or_default();
+        let why = brackets(&job.reason);
+        let old = if job.attempt < attempt.unwrap_or(whole.row.attempt) {
+            format!("  (attempt {})", job.attempt)
+        } else {
+            String::new()
+        };
+        outln!("{} {}: {}{time}{why}{old}", mark(&job.outcome), job.name, job.outcome);
+        if !job.waited.is_empty() {
+            outln!("    waited {}", job.waited);
+        }
+        for step in whole.steps_of(job) {
+            let why = brackets(&step.reason);
+            let forgiven = if step.outcome != step.conclusion { " (forgiven)" } else { "" };
+            outln!(
+                "    {} {}{forgiven}  {}{why}",
+                mark(&step.conclusion),
+                step.name,
+                duration(step.millis)
+            );
+            for note in whole.notes_of(job).filter(|n| n.kind == "cache" && n.step == step.index) {
+                outln!("        {}", note.text);
+            }
+        }
+        for note in whole.notes_of(job).filter(|n| !["summary", "cache"].contains(&n.kind.as_str()))
+        {
+            let place =
+                if note.place.is_empty() { String::new() } else { format!("{}: ", note.place) };
+            outln!("    {}: {place}{}", note.kind, note.text.replace('\n', "\n        "));
+        }
+    }
+    for job in whole.current(attempt) {
+        for note in whole.notes_of(job).filter(|n| n.kind == "summary") {
+            outln!("\n{}", note.text.trim_end());
+        }
+    }
+}
+
+/// The attempts at each job, side by side.
+fn attempts(whole: &Whole) {
+    let by_path = whole.by_path();
+    let names = by_path.iter().filter_map(|jobs| jobs.last()).map(|j| j.name.chars().count());
+    let width = names.max().unwrap_or(0).clamp(3, 40);
+    let cells: Vec<String> =
+        (1..=whole.row.attempt).map(|n| format!("{:<18}", format!("#{n}"))).collect();
+    outln!("  {:<width$}  {}", "job", cells.join("").trim_end());
+    for jobs in by_path {
+        let Some(newest) = jobs.last() else { continue };
+        let cell = |n: i64| match jobs.iter().find(|j| j.attempt == n) {
+            Some(job) => {
+                let time =
+                    duration_of(job).map(|d| format!(" {}", duration(d))).unwrap_or_default();
+                format!("{} {}{time}", mark(&job.outcome), job.outcome)
+            }
+            None => "·".to_owned(),
+        };
+        let cells: Vec<String> =
+            (1..=whole.row.attempt).map(|n| format!("{:<18}", cell(n))).collect();
+        let name: String = newest.name.chars().take(width).collect();
+        outln!("  {name:<width$}  {}", cells.join("").trim_end());
+    }
+    outln!("");
+}
+
+fn brackets(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!("  ({reason})") }
+}
+
+fn duration_of(job: &JobRow) -> Option<i64> {
+    job.started.map(|started| job.ended - started)
+}
+
+/// The sign of an outcome.
+fn mark(outcome: &str) -> &'static str {
+    match outcome {
+        "success" => "✓",
+        "skipped" | "not run" => "-",
+        "cancelled" => "!",
+        _ => "✗",
+    }
+}

@@ -1,0 +1,244 @@
+//! What a re-run needs of the call that made the run: kept with the run, without secrets.
+//!
+//! The definitions are kept as they were, so a re-run is of the same plan whatever became of the
+//! files. The work tree is not kept: a run of it checks it out as it is when a job runs again.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use trainyard_diagnostics::Source;
+use trainyard_model::{Object, Value};
+use trainyard_workflow::lower::{Loaded, Loader, Lowered, Origin, WorkflowFile, lower};
+use trainyard_workflow::permissions::{Level, Permissions};
+use trainyard_workflow::read_workflow;
+
+use super::event::{Event, EventRequest};
+use super::{Settings, narrow};
+use crate::actions::places::Places;
+use crate::error::{Error, Result};
+use crate::git::Commit;
+use crate::ui::Output;
+
+/// Where the value of a secret came from: that is kept, the value is not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretSource {
+    /// It was written out.
+    Given,
+    /// The caller's environment.
+    Variable,
+    /// A file of `NAME=VALUE` lines.
+    File(PathBuf),
+}
+
+/// The call, as the history keeps it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Call {
+    directory: PathBuf,
+    job: Option<String>,
+    matrix: Vec<(String, String)>,
+    secrets: Vec<(String, SecretSource)>,
+    vars: Vec<(String, String)>,
+    env: Vec<(String, String)>,
+    inherit_env: bool,
+    labels: Vec<(String, bool)>,
+    places: Places,
+    quota: Option<u64>,
+    builtin_actions: bool,
+    /// The event without its payload, which is in its context.
+    event: StoredEvent,
+    /// The inputs of the root.
+    inputs: Value,
+    files: Vec<StoredFile>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredEvent {
+    name: String,
+    reference: String,
+    head: Commit,
+    work_tree: bool,
+    repository: String,
+    github: Value,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredFile {
+    path: String,
+    /// Repository, ref, commit, folder.
+    origin: Option<(String, String, String, String)>,
+    text: String,
+}
+
+/// A call that was read back.
+pub struct Recalled {
+    /// Its settings, without secrets.
+    pub settings: Settings,
+    /// The names of its secrets, and where they came from.
+    pub secrets: Vec<(String, SecretSource)>,
+    /// The event.
+    pub event: Event,
+    /// The workflow.
+    pub lowered: Lowered,
+    /// The inputs of its root.
+    pub inputs: Value,
+}
+
+impl Call {
+    /// What is kept of a call.
+    pub fn new(settings: &Settings, event: &Event, lowered: &Lowered, inputs: &Value) -> Call {
+        let origin =
+            |o: &Origin| (o.slug.clone(), o.reference.clone(), o.sha.clone(), o.folder.clone());
+        Call {
+            directory: std::path::absolute(&settings.directory)
+                .unwrap_or_else(|_| settings.directory.clone()),
+            job: settings.job.clone(),
+            matrix: settings.matrix.clone(),
+            secrets: settings.secret_sources.clone(),
+            vars: settings.vars.clone(),
+            env: settings.env.clone(),
+            inherit_env: settings.inherit_env,
+            labels: settings.labels.clone(),
+            places: settings.places.clone(),
+            quota: settings.quota,
+            builtin_actions: settings.builtin_actions,
+            event: StoredEvent {
+                name: event.name.clone(),
+                reference: event.reference.clone(),
+                head: event.head.clone(),
+                work_tree: event.work_tree,
+                repository: event.repository.clone(),
+                github: Value::Object(Arc::new(event.github.clone())),
+            },
+            inputs: inputs.clone(),
+            files: lowered
+                .files
+                .iter()
+                .map(|f| StoredFile {
+                    path: f.path.clone(),
+                    origin: f.origin.as_ref().map(origin),
+                    text: f.source.text().to_owned(),
+                })
+                .collect(),
+        }
+    }
+
+    /// Reads it back.
+    pub fn recall(text: &str) -> Result<Recalled> {
+        if text.is_empty() {
+            return Err(Error::new("the run was made by a version that kept nothing for re-runs")
+                .hint("trainyard run makes a new one"));
+        }
+        let call: Call = serde_json::from_str(text).map_err(|e| {
+            Error::new(format!("what the run kept for re-runs cannot be read: {e}"))
+        })?;
+        let github = match &call.event.github {
+            Value::Object(object) => Object::clone(object),
+            _ => Object::new(),
+        };
+        let payload = github.get("event").cloned().unwrap_or_default();
+        let event = Event {
+            name: call.event.name,
+            reference: call.event.reference,
+            head: call.event.head,
+            work_tree: call.event.work_tree,
+            repository: call.event.repository,
+            github,
+            payload,
+            notes: Vec::new(),
+        };
+        let lowered = relower(&call.files, call.job.as_deref())?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let settings = Settings {
+            directory: call.directory,
+            workflows: Vec::new(),
+            request: EventRequest { event: event.name.clone(), ..EventRequest::default() },
+            job: call.job,
+            matrix: call.matrix,
+            secrets: Vec::new(),
+            secret_sources: call.secrets.clone(),
+            vars: call.vars,
+            env: call.env,
+            inherit_env: call.inherit_env,
+            labels: call.labels,
+            places: call.places,
+            quota: call.quota,
+            builtin_actions: call.builtin_actions,
+            keep: super::kept::Keep::Failed,
+            jobs: cores,
+            output: Output::Plain,
+        };
+        Ok(Recalled { settings, secrets: call.secrets, event, lowered, inputs: call.inputs })
+    }
+}
+
+/// The workflow from the texts that were kept.
+fn relower(files: &[StoredFile], job: Option<&str>) -> Result<Lowered> {
+    let mut loader = StoredLoader { files: files.iter().map(|f| (f.path.as_str(), f)).collect() };
+    let root = files.first().map(|f| f.path.clone()).unwrap_or_default();
+    let Loaded::Workflow(root) = loader.load(&root, 0) else {
+        return Err(Error::new("this version does not read the workflow as the run's did")
+            .hint("trainyard run makes a new run"));
+    };
+    let mut lowered = lower(Arc::clone(&root), &mut loader, &Permissions::all(Level::Write));
+    if let Some(job) = job {
+        narrow::to_job(&mut lowered, &root, job);
+    }
+    Ok(lowered)
+}
+
+struct StoredLoader<'a> {
+    files: BTreeMap<&'a str, &'a StoredFile>,
+}
+
+impl Loader for StoredLoader<'_> {
+    fn load(&mut self, path: &str, file: u16) -> Loaded {
+        let Some(stored) = self.files.get(path) else { return Loaded::Missing };
+        let source = Source::new(stored.path.clone(), stored.text.clone());
+        let (workflow, _) = read_workflow(&source, file);
+        let origin = stored.origin.clone().map(|(slug, reference, sha, folder)| Origin {
+            slug,
+            reference,
+            sha,
+            folder,
+        });
+        let path = stored.path.clone();
+        match workflow {
+            Some(workflow) => {
+                Loaded::Workflow(Arc::new(WorkflowFile { path, origin, source, workflow }))
+            }
+            None => Loaded::Broken,
+        }
+    }
+}
+
+/// The secrets of a re-run: those of the call, got again where they came from, and those that are
+/// given now. The names of those that are nowhere.
+pub fn secrets_again(
+    wanted: &[(String, SecretSource)],
+    given: Vec<(String, String)>,
+    read: impl Fn(&Path) -> Result<Vec<(String, String)>>,
+) -> (Vec<(String, String)>, Vec<String>) {
+    let (mut secrets, mut missing) = (Vec::new(), Vec::new());
+    for (name, source) in wanted {
+        if given.iter().any(|(n, _)| n.eq_ignore_ascii_case(name)) {
+            continue;
+        }
+        let value = match source {
+            SecretSource::Given => None,
+            SecretSource::Variable => std::env::var(name).ok(),
+            SecretSource::File(path) => read(path)
+                .ok()
+                .and_then(|pairs| pairs.into_iter().find(|(n, _)| n == name))
+                .map(|(_, value)| value),
+        };
+        match value {
+            Some(value) => secrets.push((name.clone(), value)),
+            None => missing.push(name.clone()),
+        }
+    }
+    secrets.extend(given);
+    (secrets, missing)
+}

@@ -32,6 +32,8 @@ const TERMINATE_GRACE: Duration = Duration::from_millis(2_500);
 /// Remarks of the services about one job, and characters of one.
 const MAX_REMARKS: usize = 1_000;
 const MAX_REMARK: usize = 64 * 1024;
+/// How late the file of a log that is looked at may be.
+const SHOWN_AFTER: Duration = Duration::from_millis(100);
 /// Time for the output to close after a process ended.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -130,6 +132,8 @@ pub struct Surroundings<'a> {
     pub orders: Receiver<Order>,
     /// See `orders`.
     pub wake: OwnedFd,
+    /// Whether somebody looks at the end of the log while it is written.
+    pub live: bool,
     /// Actions.
     pub actions: Box<dyn Actions>,
     /// Whoever watches.
@@ -152,6 +156,8 @@ struct Live {
 struct Log {
     file: BufWriter<File>,
     at: u64,
+    /// When something was written first that is not in the file yet.
+    dirty: Option<Instant>,
     masker: Masker,
     /// Steps that run side by side take turns in the one file.
     pieces: BTreeMap<usize, Vec<(u64, u64)>>,
@@ -167,6 +173,7 @@ impl Log {
             self.failed = true;
             return;
         }
+        self.dirty.get_or_insert_with(Instant::now);
         let from = self.at;
         self.at += bytes.len() as u64;
         let pieces = self.pieces.entry(step).or_default();
@@ -271,6 +278,7 @@ pub fn run(mut machine: JobMachine, mut around: Surroundings<'_>) -> JobEnd {
         log: Log {
             file: BufWriter::with_capacity(256 * 1024, file),
             at: 0,
+            dirty: None,
             masker: machine.masker().clone(),
             pieces: BTreeMap::new(),
             failed: false,
@@ -526,6 +534,17 @@ impl Runner {
                 live.drain_until.filter(|_| live.exit.is_some()),
             ];
             for at in times.into_iter().flatten() {
+                due = Some(due.map_or(at, |d| d.min(at)));
+            }
+        }
+        if around.live
+            && let Some(since) = self.log.dirty
+        {
+            let at = since + SHOWN_AFTER;
+            if now >= at {
+                let _ = self.log.file.flush();
+                self.log.dirty = None;
+            } else {
                 due = Some(due.map_or(at, |d| d.min(at)));
             }
         }

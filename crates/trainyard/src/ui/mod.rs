@@ -1,8 +1,10 @@
 //! What the user sees of a run: plain text, a terminal, GitHub's commands, JSON lines.
 
+mod excerpt;
+mod live;
 pub mod text;
 
-pub use text::{duration, tail};
+pub use text::duration;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -11,6 +13,10 @@ use serde_json::json;
 use trainyard_job::{Annotation, AnnotationLevel, StepReport};
 use trainyard_model::Outcome;
 
+/// Failed steps of which lines are shown, and how many of each.
+const MAX_FAILURES: usize = 5;
+const MIN_EXCERPT: usize = 8;
+const MAX_EXCERPT: usize = 20;
 /// Annotations that stand below a run.
 const MAX_ERRORS: usize = 10;
 
@@ -34,6 +40,15 @@ impl Output {
     }
 }
 
+/// How a job stands that does not run yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It waits.
+    Waits,
+    /// It has become several, or a graph of its own: those are shown in its place.
+    Gone,
+}
+
 /// Something to show.
 pub enum Event<'a> {
     /// A run began.
@@ -49,17 +64,53 @@ pub enum Event<'a> {
     },
     /// Something to say once.
     Note(&'a str),
+    /// A job is there, and does not run yet. Said to views that are live.
+    JobStands {
+        /// Its run.
+        run: i64,
+        /// Its place in the run.
+        node: i64,
+        /// Its name, as far as it is known.
+        job: &'a str,
+        /// The matrix that it is a leg of.
+        group: Option<&'a str>,
+        /// How it stands.
+        standing: Standing,
+        /// What it waits for.
+        why: &'a str,
+    },
     /// A job began.
     JobBegan {
         /// Its run.
         run: i64,
+        /// Its place in the run.
+        node: i64,
         /// Its name.
         job: &'a str,
+        /// Where its log will be.
+        log: &'a Path,
+    },
+    /// A step began.
+    StepBegan {
+        /// Its run.
+        run: i64,
+        /// Its job's place in the run.
+        node: i64,
+        /// Its job.
+        job: &'a str,
+        /// Its number.
+        index: usize,
+        /// Its name.
+        step: &'a str,
     },
     /// A step ended.
     StepEnded {
         /// Its run.
         run: i64,
+        /// Its job's place in the run.
+        node: i64,
+        /// Its number.
+        index: usize,
         /// Its job.
         job: &'a str,
         /// Its name.
@@ -77,6 +128,8 @@ pub enum Event<'a> {
     Annotated {
         /// Its run.
         run: i64,
+        /// Its job's place in the run.
+        node: i64,
         /// Its job.
         job: &'a str,
         /// What.
@@ -86,6 +139,8 @@ pub enum Event<'a> {
     JobEnded {
         /// Its run.
         run: i64,
+        /// Its place in the run.
+        node: i64,
         /// Its name.
         job: &'a str,
         /// How.
@@ -142,6 +197,17 @@ pub struct Ui {
     color: bool,
     /// The runs that it has shown.
     runs: Vec<i64>,
+    /// The live view, on a terminal.
+    live: Option<live::Screen>,
+}
+
+impl Drop for Ui {
+    fn drop(&mut self) {
+        // Whatever ends the run, the terminal is left as it was.
+        if let Some(live) = &mut self.live {
+            let _ = live.clear(&mut self.out);
+        }
+    }
 }
 
 impl Ui {
@@ -151,7 +217,11 @@ impl Ui {
         let color = output == Output::Terminal
             && stdout.is_terminal()
             && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+        let dumb = std::env::var_os("TERM").is_none_or(|t| t.is_empty() || t == "dumb");
+        let live = output == Output::Terminal && stdout.is_terminal() && !dumb;
+        let live = live.then(|| live::Screen::new(color));
         Ui {
+            live,
             output,
             out: Box::new(io::BufWriter::with_capacity(64 * 1024, stdout)),
             color,
@@ -164,6 +234,25 @@ impl Ui {
         &self.runs
     }
 
+    /// Whether it shows what runs while it runs.
+    pub fn is_live(&self) -> bool {
+        self.live.is_some()
+    }
+
+    /// When [`Ui::tick`] has something to do.
+    pub fn due(&self) -> Option<std::time::Duration> {
+        self.live.as_ref().and_then(live::Screen::due)
+    }
+
+    /// Paints the live view anew if it is time. A terminal that has gone away is no fault.
+    pub fn tick(&mut self) {
+        if let Some(live) = &mut self.live
+            && live.tick(&mut self.out).is_err()
+        {
+            (self.live, self.out) = (None, Box::new(io::sink()));
+        }
+    }
+
     /// Whether the logs of steps are written to the output.
     pub fn copies_logs(&self) -> bool {
         matches!(self.output, Output::Plain | Output::Github)
@@ -173,6 +262,9 @@ impl Ui {
     pub fn show(&mut self, event: &Event<'_>) {
         if let Event::RunBegan { run, .. } = event {
             self.runs.push(*run);
+        }
+        if let Some(live) = &mut self.live {
+            live.take(event);
         }
         let shown = match self.output {
             Output::Json => self.json(event),
@@ -204,6 +296,29 @@ impl Ui {
     }
 
     fn terminal(&mut self, event: &Event<'_>) -> io::Result<()> {
+        if let Some(live) = &mut self.live {
+            return match event {
+                Event::Note(_) => {
+                    live.clear(&mut self.out)?;
+                    self.common(event)
+                }
+                Event::RunEnded(summary) => {
+                    live.clear(&mut self.out)?;
+                    // The failure and what to do about it come last, and stay on the screen.
+                    let (_, rows) = live::size();
+                    let failures = summary.failures.len().min(MAX_FAILURES);
+                    let room = rows.saturating_sub(8 + failures * (MIN_EXCERPT + 2));
+                    let result = live.result(summary.run, room.max(6));
+                    live.forget(summary.run);
+                    for line in &result {
+                        writeln!(self.out, "{line}")?;
+                    }
+                    let left = rows.saturating_sub(result.len() + 7 + 2 * failures);
+                    self.summary(summary, left / failures.max(1))
+                }
+                _ => Ok(()),
+            };
+        }
         match event {
             Event::StepEnded { job, step, report, millis, .. } => {
                 let mark = self.mark(report.conclusion);
@@ -262,7 +377,11 @@ impl Ui {
                 writeln!(self.out, "▶ {workflow} · {title}  (run {run}, {path})")
             }
             Event::Note(text) => writeln!(self.out, "note: {text}"),
-            Event::JobBegan { .. } | Event::Annotated { .. } | Event::StepEnded { .. } => Ok(()),
+            Event::JobBegan { .. }
+            | Event::JobStands { .. }
+            | Event::StepBegan { .. }
+            | Event::Annotated { .. }
+            | Event::StepEnded { .. } => Ok(()),
             Event::JobEnded { job, outcome, not_run, reason, millis, .. } => {
                 let mark = self.mark(*outcome);
                 let word = if *not_run { "not run" } else { outcome.as_str() };
@@ -270,18 +389,28 @@ impl Ui {
                 let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
                 writeln!(self.out, "{mark} {job}: {word}{time}{why}")
             }
-            Event::RunEnded(summary) => self.summary(summary),
+            Event::RunEnded(summary) => self.summary(summary, MAX_EXCERPT),
         }
     }
 
-    fn summary(&mut self, summary: &RunSummary) -> io::Result<()> {
+    /// What there is to say at the end, with so many lines of each failure.
+    fn summary(&mut self, summary: &RunSummary, lines: usize) -> io::Result<()> {
         use anstyle::AnsiColor;
-        for FailedStep { job, step, log, pieces } in &summary.failures {
+        let lines = lines.clamp(MIN_EXCERPT, MAX_EXCERPT);
+        for FailedStep { job, step, log, pieces } in summary.failures.iter().take(MAX_FAILURES) {
             writeln!(self.out)?;
             writeln!(self.out, "{} {job} · {step}", self.paint(AnsiColor::Red, "✗"))?;
-            for line in tail(log, pieces, 20) {
+            for line in excerpt::excerpt(log, pieces, lines) {
                 writeln!(self.out, "    {line}")?;
             }
+        }
+        let more = summary.failures.len().saturating_sub(MAX_FAILURES);
+        if more > 0 {
+            writeln!(
+                self.out,
+                "\n... and {more} more failed steps: trainyard view {}",
+                summary.run
+            )?;
         }
         if summary.status != "success" && !summary.errors.is_empty() {
             writeln!(self.out)?;
@@ -302,11 +431,14 @@ impl Ui {
             if counts.is_empty() { "no job ran".into() } else { counts.join(", ") },
             duration(summary.millis)
         )?;
-        let next = match summary.failures.is_empty() {
-            true => format!("trainyard view {}", summary.run),
-            false => format!("trainyard logs {} --failed", summary.run),
-        };
-        writeln!(self.out, "next: {next}")
+        let run = summary.run;
+        match summary.failures.is_empty() {
+            true => writeln!(self.out, "next: trainyard view {run}"),
+            false => writeln!(
+                self.out,
+                "next: trainyard logs {run} --failed | shell {run} | rerun {run} --from"
+            ),
+        }
     }
 
     fn json(&mut self, event: &Event<'_>) -> io::Result<()> {
@@ -315,18 +447,24 @@ impl Ui {
                 "event": "run_began", "run": run, "workflow": workflow, "path": path, "title": title,
             }),
             Event::Note(text) => json!({"event": "note", "text": text}),
-            Event::JobBegan { run, job } => json!({"event": "job_began", "run": run, "job": job}),
+            Event::JobStands { .. } => return Ok(()),
+            Event::JobBegan { run, job, .. } => {
+                json!({"event": "job_began", "run": run, "job": job})
+            }
+            Event::StepBegan { run, job, step, .. } => {
+                json!({"event": "step_began", "run": run, "job": job, "step": step})
+            }
             Event::StepEnded { run, job, step, report, millis, pieces, .. } => json!({
                 "event": "step_ended", "run": run, "job": job, "step": step,
                 "outcome": report.outcome.as_str(), "conclusion": report.conclusion.as_str(),
                 "reason": report.reason, "milliseconds": millis, "log": pieces,
             }),
-            Event::Annotated { run, job, annotation: a } => json!({
+            Event::Annotated { run, job, annotation: a, .. } => json!({
                 "event": "annotation", "run": run, "job": job, "level": level_word(a.level),
                 "message": a.message, "title": a.title, "file": a.file, "line": a.line,
                 "column": a.column, "end_line": a.end_line, "end_column": a.end_column,
             }),
-            Event::JobEnded { run, job, outcome, not_run, reason, millis } => json!({
+            Event::JobEnded { run, job, outcome, not_run, reason, millis, .. } => json!({
                 "event": "job_ended", "run": run, "job": job, "outcome": outcome.as_str(),
                 "not_run": not_run, "reason": reason, "milliseconds": millis,
             }),

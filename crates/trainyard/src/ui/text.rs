@@ -27,14 +27,11 @@ pub(super) fn copy_pieces(
     Ok(())
 }
 
-/// Bytes that are looked at for the end of a log.
-const TAIL_BYTES: u64 = 64 * 1024;
-
-/// The last lines of pieces of a log.
-pub fn tail(log: &Path, pieces: &[(u64, u64)], lines: usize) -> Vec<String> {
-    let Ok(mut file) = File::open(log) else { return Vec::new() };
+/// The text at the end of pieces of a log, so many bytes of it at most.
+pub(super) fn end_of(log: &Path, pieces: &[(u64, u64)], most: u64) -> String {
+    let Ok(mut file) = File::open(log) else { return String::new() };
     let mut bytes = Vec::new();
-    let mut room = TAIL_BYTES;
+    let mut room = most;
     for (from, to) in pieces.iter().rev() {
         let from = (*from).max(to.saturating_sub(room));
         let mut part = Vec::new();
@@ -51,9 +48,7 @@ pub fn tail(log: &Path, pieces: &[(u64, u64)], lines: usize) -> Vec<String> {
             break;
         }
     }
-    let text = String::from_utf8_lossy(&bytes);
-    let all: Vec<&str> = text.lines().collect();
-    all[all.len().saturating_sub(lines)..].iter().map(|l| (*l).to_owned()).collect()
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Writes a line to standard output. Nobody is left to be told if nobody reads it.

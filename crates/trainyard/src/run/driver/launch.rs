@@ -44,10 +44,11 @@ impl Driver<'_, '_> {
         match self.start_job(index, node, epoch) {
             Ok(live) => {
                 let (run, name) = (self.runs[index].row.id, live.name.clone());
+                let (number, log) = (i64::from(node.0), live.log.clone());
                 self.runs[index].jobs.insert(node, live);
                 self.active += 1;
                 self.tell(index, &Command::Begin { node, epoch })?;
-                self.ui.show(&Show::JobBegan { run, job: &name });
+                self.ui.show(&Show::JobBegan { run, node: number, job: &name, log: &log });
             }
             Err(why) => {
                 let run = &self.runs[index].row;
@@ -159,6 +160,7 @@ impl Driver<'_, '_> {
         let limit = Duration::from_millis(u64::try_from(limit).unwrap_or(0));
         let run = &self.runs[index];
         let name = run.names.get(&node).cloned().unwrap_or_default();
+        let live = self.ui.is_live();
         let (keep, data) = (world.settings.keep, world.data.clone());
         let mut kept = Kept {
             run: run.row.id,
@@ -190,6 +192,7 @@ impl Driver<'_, '_> {
                         actions: Box::new(actions),
                         action_env,
                         git_config,
+                        live,
                         watch: &mut watch,
                     },
                 );

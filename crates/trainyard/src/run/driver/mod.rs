@@ -6,6 +6,7 @@ mod begin;
 mod effects;
 mod launch;
 mod report;
+mod stands;
 
 pub use launch::base_env;
 pub use report::names_of;
@@ -341,7 +342,8 @@ impl Driver<'_, '_> {
                 Duration::from_millis(u64::try_from(millis).unwrap_or(0))
             });
             let commit = dirty_since.map(|at| COMMIT_AFTER.saturating_sub(at.elapsed()));
-            let message = match due.into_iter().chain(commit).min() {
+            self.ui.tick();
+            let message = match due.into_iter().chain(commit).chain(self.ui.due()).min() {
                 Some(wait) => receiver.recv_timeout(wait),
                 None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };

@@ -61,6 +61,9 @@ impl Driver<'_, '_> {
                 Record::Settled { node, .. } => self.settled(index, *node)?,
                 _ => {}
             }
+            if self.ui.is_live() {
+                self.stands(index, record);
+            }
         }
         Ok(())
     }
@@ -121,6 +124,7 @@ impl Driver<'_, '_> {
         let reason = settled.reason.0.clone();
         self.ui.show(&Show::JobEnded {
             run: id,
+            node: i64::from(node.0),
             job: &name,
             outcome,
             not_run,
@@ -150,6 +154,14 @@ impl Driver<'_, '_> {
         };
         match happening {
             Happening::StepBegan(step, name) => {
+                let number = i64::from(node.0);
+                self.ui.show(&Show::StepBegan {
+                    run: id,
+                    node: number,
+                    job: &live.name,
+                    index: step,
+                    step: &name,
+                });
                 live.steps.insert(step, (name, Instant::now()));
             }
             Happening::StepEnded(step, report, pieces) => {
@@ -181,6 +193,8 @@ impl Driver<'_, '_> {
                 }
                 self.ui.show(&Show::StepEnded {
                     run: id,
+                    node: i64::from(node.0),
+                    index: step,
                     job: &live.name,
                     step: &name,
                     report: &report,
@@ -212,6 +226,7 @@ impl Driver<'_, '_> {
                 self.journal.add_note(id, &note(step, kind, text, place))?;
                 self.ui.show(&Show::Annotated {
                     run: id,
+                    node: i64::from(node.0),
                     job: &live.name,
                     annotation: &annotation,
                 });

@@ -1,0 +1,84 @@
+//! How jobs stand that do not run yet, for the live view: said as records come.
+
+use trainyard_engine::{InstanceId, NodeState, Record};
+use trainyard_plan::NodeKind;
+
+use super::Driver;
+use crate::ui::{Event as Show, Standing};
+
+impl Driver<'_, '_> {
+    /// Shows what a record means for jobs that do not run yet.
+    pub(super) fn stands(&mut self, index: usize, record: &Record) {
+        let state = &self.runs[index].state;
+        let children = |node: InstanceId| match &state.instance(node).state {
+            NodeState::Open(counters) => counters.children.clone(),
+            _ => Vec::new(),
+        };
+        match record {
+            Record::Opened { node, .. }
+            | Record::FannedOut { node, .. }
+            | Record::Reopened { node } => {
+                let below = children(*node);
+                self.stand(index, *node, Standing::Gone, "");
+                for child in below {
+                    self.job_waits(index, child);
+                }
+            }
+            Record::Resolved { node, .. } | Record::Offered { node, .. } => {
+                self.job_waits(index, *node);
+            }
+            _ => {}
+        }
+    }
+
+    fn job_waits(&mut self, index: usize, node: InstanceId) {
+        let state = &self.runs[index].state;
+        let instance = state.instance(node);
+        let why = match &instance.state {
+            NodeState::Blocked { .. } if instance.leg.is_none() => {
+                let plan = state.plan();
+                let needs = plan.node(instance.plan).needs.iter();
+                let needs: Vec<&str> = needs.map(|n| plan.node(*n).key.as_str()).collect();
+                if needs.is_empty() { String::new() } else { format!("after {}", needs.join(", ")) }
+            }
+            NodeState::Waiting { groups_held } => {
+                let groups = instance.resolved.as_ref().map(|r| &r.groups);
+                match groups.and_then(|g| g.get(*groups_held as usize)) {
+                    Some(group) => format!("waits for the concurrency group '{}'", group.name),
+                    None => "waits for its turn".into(),
+                }
+            }
+            NodeState::Active { .. } => "waits for a place".into(),
+            // It runs, or is over: that is said by others.
+            NodeState::Blocked { .. } => String::new(),
+            NodeState::Open(_) | NodeState::Settled(_) => return,
+        };
+        self.stand(index, node, Standing::Waits, &why);
+    }
+
+    fn stand(&mut self, index: usize, node: InstanceId, standing: Standing, why: &str) {
+        let run = &self.runs[index];
+        let instance = run.state.instance(node);
+        let plan = run.state.plan();
+        let is_scope = plan.node(instance.plan).kind == NodeKind::Scope;
+        if node == InstanceId::ROOT || (is_scope && standing == Standing::Waits) {
+            return;
+        }
+        let key = &plan.node(instance.plan).key;
+        let group = instance.leg.and(instance.parent).map(|parent| run.state.path(parent));
+        let known = run.names.get(&node);
+        let name = match (known, instance.leg) {
+            (Some(name), _) => name.clone(),
+            (None, Some(leg)) => format!("{key} [{}]", leg + 1),
+            (None, None) => key.clone(),
+        };
+        self.ui.show(&Show::JobStands {
+            run: run.row.id,
+            node: i64::from(node.0),
+            job: &name,
+            group: group.as_deref(),
+            standing,
+            why,
+        });
+    }
+}

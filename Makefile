@@ -1,14 +1,15 @@
 # Two commands for a fresh machine (Debian 12 with Rust, Python 3.11, Node 20 and git):
 #   make demo   builds Trainyard and runs the main job on a real example
 #   make test   installs what the tests need and runs them all
-# and two for those who measure and compare:
+# and three for those who measure, compare and prove:
 #   make bench  against act and bare shells, interleaved
+#   make soak   a hundred thousand seeds of the simulator (SEEDS=N for another number, FROM=N to go on)
 #   make differential BUNDLES=DIR   the built-in actions beside the published ones (DIR holds OWNER/NAME.git)
 
 CARGO ?= cargo
 DEMO := $(or $(TMPDIR),/tmp)/trainyard-demo
 
-.PHONY: demo test bench differential tools
+.PHONY: demo test bench differential soak tools
 
 demo:
 	$(CARGO) build --release -p trainyard
@@ -36,3 +37,6 @@ bench: tools
 differential: tools
 	$(CARGO) build --release -p trainyard
 	python3 bench/differential/run.py --bundles "$(BUNDLES)"
+
+soak:
+	$(CARGO) run --release -p trainyard-simulator -- --seeds $(or $(SEEDS),100000) --from $(or $(FROM),0)

@@ -250,7 +250,13 @@ fn settle(run: &mut RunState, record: &Record) {
         at: *at,
     });
     let Some(parent) = parent else { return };
-    let NodeState::Open(counters) = &mut run.instances[parent.index()].state else { return };
+    let above = &mut run.instances[parent.index()];
+    let counters = match (&mut above.state, &mut above.again) {
+        (NodeState::Open(counters), _) => counters,
+        // Cancelled before what it is in had its turn in a re-run.
+        (_, Some(counters)) => counters,
+        _ => return,
+    };
     counters.unsettled = counters.unsettled.saturating_sub(1);
     count(&mut counters.tally, *result, *by);
     if leg.is_some() {

@@ -188,6 +188,34 @@ fn a_cancel_while_it_waits_for_its_turn() {
     }
 }
 
+/// A node that is cancelled before the scope around it had its turn is counted all the same.
+#[test]
+fn a_node_cancelled_before_its_scope_goes_on() {
+    let semantics = Tiny { groups: vec!["g"], ..Tiny::default() };
+    let mut bench = Bench::new(nested(), &semantics);
+    let grant = |bench: &mut Bench<'_>| {
+        let held: Vec<EffectKey> = outstanding(&bench.run).map(|(k, _)| *k).collect();
+        for key in held {
+            if let EffectKey::Hold(node, index) = key {
+                let _ = bench.tell(Command::GroupGranted { node, index });
+            }
+        }
+        finish_all(bench, Outcome::Success);
+    };
+    while bench.result().is_none() {
+        grant(&mut bench);
+    }
+    let second = bench.run.instances().find(|(id, _)| bench.run.path(*id) == "call/second");
+    let second = second.unwrap().0;
+    again(&mut bench, &[second.0]).unwrap();
+    let (cause, strength) = (Cause::User, Strength::Force);
+    bench.tell(Command::Cancel { target: second, cause, strength }).unwrap();
+    for _ in 0..4 {
+        grant(&mut bench);
+    }
+    assert!(bench.result().is_some(), "{:?}", bench.states());
+}
+
 #[test]
 fn a_leaf_that_resumes_says_so_until_it_settles() {
     let semantics = Tiny::default();

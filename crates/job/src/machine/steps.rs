@@ -185,6 +185,7 @@ impl JobMachine {
         if id != MAIN && in_job && stopped {
             // Cancelled before it had a process that could be told.
             let reason = "The operation was canceled.".to_owned();
+            self.began(id, &step, static_name(&step));
             self.end_step(id, Outcome::Cancelled, Some(reason));
             return Ok(true);
         }

@@ -1,15 +1,16 @@
 # Two commands for a fresh machine (Debian 12 with Rust, Python 3.11, Node 20 and git):
 #   make demo   builds Trainyard and runs the main job on a real example
 #   make test   installs what the tests need and runs them all
-# and three for those who measure, compare and prove:
+# and more for those who measure, compare and prove:
 #   make bench  against act and bare shells, interleaved
 #   make soak   a hundred thousand seeds of the simulator (SEEDS=N for another number, FROM=N to go on)
+#   make corpus WORKFLOWS=DIR   checks the workflow files in DIR, and a hundred thousand mutations of them
 #   make differential BUNDLES=DIR   the built-in actions beside the published ones (DIR holds OWNER/NAME.git)
 
 CARGO ?= cargo
 DEMO := $(or $(TMPDIR),/tmp)/trainyard-demo
 
-.PHONY: demo test bench differential soak tools
+.PHONY: demo test bench differential soak corpus tools
 
 demo:
 	$(CARGO) build --release -p trainyard
@@ -20,11 +21,14 @@ demo:
 	cd $(DEMO) && TRAINYARD_DATA_DIR=$(DEMO).data $(CURDIR)/target/release/trainyard run
 	cd $(DEMO) && TRAINYARD_DATA_DIR=$(DEMO).data $(CURDIR)/target/release/trainyard view
 
-# venv is the one thing that Debian keeps apart from Python; an interpreter that has it is left alone.
+# Debian keeps venv apart from Python, and an interpreter that has it is left alone; scripts go through
+# shellcheck where it is installed, and the tests try that.
 tools:
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || \
 		{ test "$$(id -u)" = 0 && apt-get update -q && apt-get install -qy python3-venv; }
-	@command -v bash git python3 node npm >/dev/null
+	@command -v shellcheck >/dev/null || \
+		{ test "$$(id -u)" = 0 && apt-get update -q && apt-get install -qy shellcheck; }
+	@command -v bash git python3 node npm shellcheck >/dev/null
 
 test: tools
 	$(CARGO) test --workspace --no-fail-fast
@@ -40,3 +44,9 @@ differential: tools
 
 soak:
 	$(CARGO) run --release -p trainyard-simulator -- --seeds $(or $(SEEDS),100000) --from $(or $(FROM),0)
+
+corpus: tools
+	$(CARGO) build --release -p trainyard
+	$(CARGO) build --release -p trainyard-lint --example mutate
+	python3 bench/corpus.py "$(WORKFLOWS)"
+	target/release/examples/mutate "$(WORKFLOWS)" 100000

@@ -49,6 +49,17 @@ pub struct Diagnostic {
     pub label: Option<String>,
     /// What to do about it.
     pub help: Option<String>,
+    /// A change that is certain to be right.
+    pub fix: Option<Box<Fix>>,
+}
+
+/// A replacement in a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fix {
+    /// What is replaced.
+    pub span: Span,
+    /// By what.
+    pub text: String,
 }
 
 impl Diagnostic {
@@ -59,7 +70,15 @@ impl Diagnostic {
         span: Span,
         message: impl Into<String>,
     ) -> Self {
-        Diagnostic { severity, rule, message: message.into(), span, label: None, help: None }
+        Diagnostic {
+            severity,
+            rule,
+            message: message.into(),
+            span,
+            label: None,
+            help: None,
+            fix: None,
+        }
     }
 
     /// An error: GitHub refuses this.

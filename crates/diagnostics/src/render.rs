@@ -49,7 +49,8 @@ fn one(renderer: &Renderer, source: &Source, d: &Diagnostic) -> String {
 }
 
 /// `{"files":[{"path","diagnostics":[{"severity","message","line","column","end_line",
-/// "end_column","rule","help"}]}]}`; `help` is null where there is none.
+/// "end_column","rule","help"}]}]}`; `help` is null where there is none,
+/// `fix` {"start","end","text"} (bytes) is there where one is certain.
 pub fn render_json(reports: &[FileReport<'_>]) -> Value {
     let files: Vec<Value> = reports
         .iter()
@@ -60,7 +61,7 @@ pub fn render_json(reports: &[FileReport<'_>]) -> Value {
                 .map(|d| {
                     let start = report.source.position(d.span.start);
                     let end = report.source.position(d.span.end);
-                    json!({
+                    let mut value = json!({
                         "severity": d.severity.as_str(),
                         "message": d.message,
                         "line": start.line,
@@ -69,7 +70,12 @@ pub fn render_json(reports: &[FileReport<'_>]) -> Value {
                         "end_column": end.column,
                         "rule": d.rule,
                         "help": d.help,
-                    })
+                    });
+                    if let Some(fix) = &d.fix {
+                        let (start, end) = (fix.span.start, fix.span.end);
+                        value["fix"] = json!({"start": start, "end": end, "text": fix.text});
+                    }
+                    value
                 })
                 .collect();
             json!({ "path": report.source.path(), "diagnostics": diagnostics })

@@ -379,12 +379,12 @@ impl World {
         let Some(language) = &self.language else { return Ok(()) };
         let at = Timestamp(self.now);
         let mut decided = decide(&mut self.run, command, at, language);
-        if decided == Err(Refusal::Stale) && self.broken == Some(Broken::TakesStaleReports) {
-            if let Command::Finish { node, outcome, reason, outputs, .. } = command.clone() {
-                let epoch = self.run.instance(node).epoch;
-                let forged = Command::Finish { node, epoch, outcome, reason, outputs };
-                decided = decide(&mut self.run, &forged, at, language);
-            }
+        if let (Err(Refusal::Stale), Some(Broken::TakesStaleReports)) = (&decided, self.broken)
+            && let Command::Finish { node, outcome, reason, outputs, .. } = command.clone()
+        {
+            let epoch = self.run.instance(node).epoch;
+            let forged = Command::Finish { node, epoch, outcome, reason, outputs };
+            decided = decide(&mut self.run, &forged, at, language);
         }
         if decided != Err(Refusal::Unknown) {
             coverage.add(&before, command, decided.is_ok());

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::actions::places::{GITHUB, Places};
 use crate::builtin;
@@ -47,6 +47,18 @@ enum Command {
         /// The repository's folder
         #[arg(short = 'C', long = "directory", default_value = ".")]
         directory: PathBuf,
+        /// The least serious findings that are shown
+        #[arg(long, value_enum, default_value = "warning")]
+        severity: check::Least,
+        /// Make the changes that are certain
+        #[arg(long)]
+        fix: bool,
+        /// Leave shellcheck out
+        #[arg(long)]
+        no_shellcheck: bool,
+        /// List the rules
+        #[arg(long)]
+        rules: bool,
     },
     /// Evaluate an expression
     Eval {
@@ -175,6 +187,12 @@ enum Command {
         /// As JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// Which
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
     },
     #[command(hide = true)]
     InternalAction {
@@ -337,7 +355,11 @@ pub fn run() -> Result<Exit> {
             });
             prune::prune(span.transpose()?, dry_run)
         }
-        Command::Check { files, format, directory } => check::check(&directory, &files, format),
+        Command::Check { rules: true, .. } => Ok(check::rules()),
+        Command::Check { files, format, directory, severity, fix, no_shellcheck, .. } => {
+            let shellcheck = !no_shellcheck;
+            check::check(&check::Request { directory, files, format, severity, fix, shellcheck })
+        }
         Command::Eval { batch: true, .. } => eval::batch(),
         Command::Eval { expr, context, .. } => eval::one(&expr.unwrap_or_default(), &context),
         Command::Runs { limit } => runs::runs(limit),
@@ -355,6 +377,13 @@ pub fn run() -> Result<Exit> {
         Command::Cache { command } => cache::run(&command),
         Command::Artifacts { command } => artifacts::run(&command),
         Command::Du { json } => du::du(json),
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "trainyard", &mut text);
+            // A reader that has gone away is no fault.
+            let _ = std::io::Write::write_all(&mut std::io::stdout(), &text);
+            Ok(Exit::Success)
+        }
         Command::InternalAction { name, post } => Ok(builtin::run(&name, post)),
         Command::InternalPip { real, args } => Err(builtin::pip(&real, &args)),
     }

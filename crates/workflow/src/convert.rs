@@ -339,7 +339,7 @@ impl<'r, 's> Converter<'r, 's> {
                 if let ExprKind::Call(name, _) = &expression.tree.kind
                     && &**name == "format"
                     && expression.text.starts_with("format('")
-                    && self.is_mixed(template)
+                    && self.is_mixed(template, &expression.text)
                 {
                     self.warning(
                         "if/always-true",
@@ -373,10 +373,22 @@ impl<'r, 's> Converter<'r, 's> {
     }
 
     /// Whether text stands around the `${{ }}`.
-    fn is_mixed(&self, template: &Template) -> bool {
+    fn is_mixed(&self, template: &Template, expression: &str) -> bool {
         let text = self.reader.text(template.place);
-        let inner = text.trim().trim_matches(['"', '\'']).trim();
-        let inner = inner.trim_start_matches(['|', '>', '-', '+']).trim();
+        // A block ends with a line break, unless its header takes it away; text, like any other.
+        let header = text.lines().next().unwrap_or_default();
+        let block = header.starts_with(['|', '>']) && !header.contains('-');
+        let inside = text.split_once("${{").map_or("", |(_, rest)| rest.trim_start());
+        if block && expression.starts_with("format('{0}") && !inside.starts_with("format") {
+            return true;
+        }
+        let trimmed = text.trim();
+        let quoted = ['"', '\'']
+            .iter()
+            .find_map(|q| trimmed.strip_prefix(*q).and_then(|t| t.strip_suffix(*q)));
+        // Within quotes blanks are text.
+        let inner =
+            quoted.unwrap_or_else(|| trimmed.trim_start_matches(['|', '>', '-', '+']).trim());
         !(inner.starts_with("${{") && inner.ends_with("}}") && inner.matches("${{").count() == 1)
     }
 }

@@ -1,8 +1,8 @@
 //! The patterns of `branches`, `tags`, `paths` and their `-ignore` twins.
 //!
 //! `*` stops at `/`, `**` does not, `**/` may be nothing; `?` and `+` repeat the character before
-//! them zero or one, one or more times; `[...]` has ranges; `\` escapes; `!` in front takes away.
-//! Patterns apply in order and the last that matches wins (GitHub's documentation, "Filter
+//! them zero or one, one or more times (a `?` in front frees the start); `[...]` has ranges; `\`
+//! escapes; `!` in front takes away. Patterns apply in order and the last that matches wins (GitHub's documentation, "Filter
 //! pattern cheat sheet").
 
 /// A pattern that is read.
@@ -12,6 +12,8 @@ pub struct Pattern {
     pub text: String,
     /// Whether it takes away.
     pub negated: bool,
+    /// Whether a `?` in front repeats nothing.
+    pub odd_start: bool,
     items: Vec<Item>,
 }
 
@@ -71,6 +73,11 @@ impl Pattern {
                     }
                     continue;
                 }
+                // In front it frees the start, and is no fault: public projects live by `?.*.x`.
+                '?' if items.is_empty() && chars.peek().is_some() => {
+                    items.push(Item { one: One::Any, repeat: Repeat::AnyTimes });
+                    continue;
+                }
                 '?' | '+' => {
                     let last = items.last_mut().filter(|i| {
                         i.repeat == Repeat::Once && matches!(i.one, One::Char(_) | One::Set(_))
@@ -89,7 +96,8 @@ impl Pattern {
             };
             items.push(Item { one, repeat: Repeat::Once });
         }
-        Ok(Pattern { text: text.to_owned(), negated, items })
+        let odd_start = body.starts_with('?');
+        Ok(Pattern { text: text.to_owned(), negated, odd_start, items })
     }
 
     /// Whether the whole name matches, `!` aside.
@@ -184,4 +192,18 @@ fn set(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<Vec<(char
 /// nothing.
 pub fn any_matches(patterns: &[Pattern], name: &str) -> bool {
     patterns.iter().rev().find(|p| p.matches(name)).is_some_and(|p| !p.negated)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// GitHub runs public projects whose branches are `?.*.x`: no error, and `2.14.x` is one.
+    #[test]
+    fn a_question_mark_in_front() {
+        let pattern = Pattern::parse("?.*.x").unwrap();
+        assert!(pattern.matches("2.14.x"));
+        assert!(!pattern.matches("main") && !pattern.matches("2.14.0"));
+        assert!(Pattern::parse("a**?").is_err() && Pattern::parse("+a").is_err());
+    }
 }

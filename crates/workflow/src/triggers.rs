@@ -141,7 +141,17 @@ fn patterns(c: &mut Converter<'_, '_>, template: &Template) -> Vec<Pattern> {
     let mut out = Vec::new();
     for (text, place) in items(template) {
         match Pattern::parse(&text) {
-            Ok(pattern) => out.push(pattern),
+            Ok(pattern) => {
+                if pattern.odd_start {
+                    c.warning(
+                        "on/pattern",
+                        place,
+                        format!("The `?` in front of '{text}' repeats nothing: a name may begin with anything before the rest"),
+                        "a single character is [a-z] or [0-9], anything is *",
+                    );
+                }
+                out.push(pattern);
+            }
             Err(why) => {
                 c.error("on/pattern", place, format!("Invalid filter pattern '{text}': {why}"));
                 c.help("special characters are * ? + [ ] ! and are escaped with \\");

@@ -23,6 +23,21 @@ pub struct Project {
     /// `[cache]`
     #[serde(default)]
     cache: Cache,
+    /// `[check]`
+    #[serde(default)]
+    pub check: Check,
+}
+
+/// What it says of `trainyard check`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// Rules that are not asked.
+    #[serde(default)]
+    pub off: Vec<String>,
+    /// Labels of the project's own runners; a `*` stands for anything.
+    #[serde(default)]
+    pub labels: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

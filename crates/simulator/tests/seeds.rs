@@ -39,8 +39,7 @@ fn ten_thousand_seeds() {
     assert_eq!(coverage.illegal(), [], "pairs that were taken and are in no table");
 }
 
-/// A checker that finds nothing proves nothing: each has a build that it finds, and no other
-/// checker finds it before.
+/// A checker that finds nothing proves nothing: each has a build that it finds.
 #[test]
 fn every_broken_build_is_found() {
     let mut names: Vec<&str> = Broken::ALL.iter().map(|(_, checker)| *checker).collect();
@@ -51,15 +50,15 @@ fn every_broken_build_is_found() {
     for (broken, checker) in Broken::ALL {
         let mut others = Vec::new();
         let mut coverage = Coverage::default();
-        let found = (0..2_000).find_map(|seed| match simulate(seed, Some(broken), &mut coverage) {
-            Err(violation) if violation.checker == checker => Some(seed),
+        let found = (0..2_000).any(|seed| match simulate(seed, Some(broken), &mut coverage) {
+            Err(violation) if violation.checker == checker => true,
             Err(violation) => {
                 others.push(format!("seed {seed}: {violation}"));
-                None
+                false
             }
-            Ok(()) => None,
+            Ok(()) => false,
         });
-        assert!(found.is_some(), "{broken:?} is not found by '{checker}': {others:#?}");
+        assert!(found, "{broken:?} is not found by '{checker}': {others:#?}");
     }
 }
 

@@ -1,6 +1,8 @@
 //! `mutate DIR [N]`: reads and checks N random mutations of the workflow files in a folder. A panic
 //! ends it and names the seed; so does a file that takes longer than a second.
 
+#![allow(clippy::disallowed_methods)]
+
 #[path = "../tests/mutations/mod.rs"]
 mod mutations;
 

@@ -227,10 +227,8 @@ fn of_job(job: &Job, indent: &str, detail: Detail, columns: usize, at: i64) -> V
         _ if !job.why.is_empty() => line = line.add(grey, format!("  {}", clean(&job.why))),
         _ => {}
     }
-    if job.failed() && short {
-        if let Some(step) = job.failed_step() {
-            line = line.add(Some(AnsiColor::Red), format!(" › {}", clean(&step.name)));
-        }
+    if let Some(step) = job.failed_step().filter(|_| job.failed() && short) {
+        line = line.add(Some(AnsiColor::Red), format!(" › {}", clean(&step.name)));
     }
     let mut lines = vec![line.fit(columns, &time_of(job, at))];
     if short {

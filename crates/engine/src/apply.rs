@@ -151,7 +151,9 @@ pub fn apply(run: &mut RunState, record: &Record) {
             run.last = *at;
             run.attempt = *attempt;
             rerun::apply(run, reset, reopened, *resume);
-            want_group(run, InstanceId::ROOT, 0);
+            if run.instances[0].again.is_some() {
+                want_group(run, InstanceId::ROOT, 0);
+            }
         }
         Record::Reopened { node } => {
             take_slot(run, *node);

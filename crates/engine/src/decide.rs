@@ -222,11 +222,6 @@ fn check_rerun(
     if run.conclusion().is_none() {
         return Err(Refusal::Running);
     }
-    // What never opened has no nodes to begin again with: the gate of a root cannot be shut, but
-    // its group can be refused.
-    if run.instances.len() == 1 {
-        return Err(Refusal::State);
-    }
     for node in nodes {
         match run.instances.get(node.index()) {
             Some(instance) if !instance.superseded => {}
@@ -331,7 +326,11 @@ impl Decider<'_> {
                 let (reset, reopened) = rerun::closure(self.run, nodes);
                 let (attempt, at, resume) = (self.run.attempt + 1, self.at, *resume);
                 self.emit(Record::Rerun { attempt, reset, reopened, resume, at });
-                self.todo.push_back(Todo::Proceed(InstanceId::ROOT));
+                // One that never opened, as its group was refused, begins as a new run does.
+                self.todo.push_back(match self.run.instance(InstanceId::ROOT).state {
+                    NodeState::Blocked { .. } => Todo::Enter(InstanceId::ROOT),
+                    _ => Todo::Proceed(InstanceId::ROOT),
+                });
             }
         }
     }

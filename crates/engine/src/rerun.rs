@@ -26,6 +26,9 @@ fn children(run: &RunState) -> Vec<Vec<InstanceId>> {
 
 /// What a re-run of these nodes resets, and what it reopens. All of the run if none is named.
 pub(crate) fn closure(run: &RunState, nodes: &[InstanceId]) -> (Vec<InstanceId>, Vec<InstanceId>) {
+    if run.instances.len() == 1 {
+        return (vec![InstanceId::ROOT], Vec::new());
+    }
     let mut closure = Closure {
         run,
         children: children(run),
@@ -111,7 +114,12 @@ pub(crate) fn apply(
             state: NodeState::Blocked { needs_left: 0 },
             cancel: None,
             resolved: None,
-            inputs: Value::Null,
+            // Those of the root are given with the run.
+            inputs: if instance.parent.is_none() {
+                std::mem::take(&mut instance.inputs)
+            } else {
+                Value::Null
+            },
             epoch: instance.epoch,
             stopping: None,
             began: None,

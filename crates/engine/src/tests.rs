@@ -32,6 +32,7 @@ struct Tiny {
     forgiven: bool,
     groups: Vec<&'static str>,
     broken: Option<usize>,
+    root_group: bool,
 }
 
 impl Semantics for Tiny {
@@ -65,7 +66,11 @@ impl Semantics for Tiny {
         Ok(Value::from("bound"))
     }
     fn resolve(&self, view: &View<'_>) -> Result<Resolved, Reason> {
-        let groups = if view.node == PlanNodeId::ROOT { &[][..] } else { &self.groups };
+        let groups = match (view.node == PlanNodeId::ROOT, self.root_group) {
+            (true, true) => &["top"][..],
+            (true, false) => &[][..],
+            (false, _) => &self.groups,
+        };
         Ok(Resolved {
             timeout_ms: 1_000,
             cancel_timeout_ms: 300,

@@ -31,21 +31,73 @@ impl<'a> Seal<'a> {
         Seal { secrets: pairs, masker }
     }
 
-    /// The text with names for secrets; none if something else in it is masked.
+    /// The text with names for secrets; none if something else in it is masked, or if it holds
+    /// what stands around names.
     pub fn seal(&self, text: &str) -> Option<String> {
+        if text.contains(END) {
+            return None;
+        }
         if !self.masker.finds(text) {
             return Some(text.to_owned());
         }
-        let mut sealed = text.to_owned();
-        for (name, value) in &self.secrets {
-            if sealed.contains(value.as_str()) {
-                sealed = sealed.replace(value.as_str(), &format!("{MARK}{name}{END}"));
+        let (mut sealed, mut plain, mut rest) = (String::new(), String::new(), text);
+        while let Some(c) = rest.chars().next() {
+            // The longest that begins here; names are never looked into.
+            match self.secrets.iter().find(|(_, value)| rest.starts_with(value.as_str())) {
+                Some((name, value)) => {
+                    if self.masker.finds(&plain) {
+                        return None;
+                    }
+                    sealed.push_str(&format!("{}{MARK}{name}{END}", std::mem::take(&mut plain)));
+                    rest = &rest[value.len()..];
+                }
+                None => {
+                    plain.push(c);
+                    rest = &rest[c.len_utf8()..];
+                }
             }
         }
-        // A name may itself look masked: what counts is what stands between the names.
-        let rest: Vec<&str> = sealed.split(END).filter(|p| !p.starts_with("secret:")).collect();
-        (!rest.iter().any(|part| self.masker.finds(part))).then_some(sealed)
+        if self.masker.finds(&plain) {
+            return None;
+        }
+        sealed.push_str(&plain);
+        Some(sealed)
     }
+
+    /// Whether a text holds nothing that must be hidden.
+    pub fn is_plain(&self, text: &str) -> bool {
+        !text.contains(END) && !self.masker.finds(text)
+    }
+
+    /// A value with all its texts sealed; none if one of them cannot be, or a key is masked.
+    pub fn seal_value(&self, value: &Value) -> Option<Value> {
+        map_texts(value, &|text| self.seal(text), &|key| self.is_plain(key))
+    }
+}
+
+/// A value with each text changed; none if one cannot be, or a key does not pass.
+pub(crate) fn map_texts(
+    value: &Value,
+    change: &dyn Fn(&str) -> Option<String>,
+    key_passes: &dyn Fn(&str) -> bool,
+) -> Option<Value> {
+    Some(match value {
+        Value::String(text) => Value::from(change(text)?),
+        Value::Array(items) => Value::Array(std::sync::Arc::new(
+            items.iter().map(|i| map_texts(i, change, key_passes)).collect::<Option<_>>()?,
+        )),
+        Value::Object(object) => {
+            let mut out = trainyard_model::Object::clone(object);
+            for (key, inner) in object.iter() {
+                if !key_passes(key) {
+                    return None;
+                }
+                out.insert(key, map_texts(inner, change, key_passes)?);
+            }
+            Value::Object(std::sync::Arc::new(out))
+        }
+        other => other.clone(),
+    })
 }
 
 /// The text with the secrets of now; the name of one that is not there.
@@ -64,6 +116,13 @@ pub fn unseal(text: &str, secrets: &Value) -> Result<String, String> {
     }
     out.push_str(rest);
     Ok(out)
+}
+
+/// A value with the secrets of now.
+pub fn unseal_value(value: &Value, secrets: &Value) -> Result<Value, String> {
+    let missing = std::cell::RefCell::new(String::new());
+    let open = |text: &str| unseal(text, secrets).map_err(|name| missing.replace(name)).ok();
+    map_texts(value, &open, &|_| true).ok_or_else(|| missing.take())
 }
 
 #[cfg(test)]
@@ -96,6 +155,29 @@ mod tests {
         check("hunter2hunter2", Some("|secret:TOKEN||secret:TOKEN|"));
         check("it was computed", None);
         check("hunter2 and computed", None);
+    }
+
+    /// Secrets within names of secrets, and names that a step writes itself.
+    #[test]
+    fn names_are_never_taken_for_text() {
+        let secrets = Value::object([
+            ("PW", Value::from("secret")),
+            ("LONG", Value::from("hunter2hunter2")),
+            ("SHORT", Value::from("LONG")),
+        ]);
+        let mut masker = Masker::default();
+        masker.add_all(["secret", "hunter2hunter2", "LONG"]);
+        let seal = Seal::new(&secrets, &masker);
+        for text in ["hunter2hunter2", "secret LONG", "LONGsecrethunter2hunter2", "a"] {
+            let sealed = seal.seal(text).unwrap();
+            assert_eq!(unseal(&sealed, &secrets).as_deref(), Ok(text), "{sealed:?}");
+        }
+        assert_eq!(seal.seal("\u{1}secret:PROD\u{1}"), None);
+        let value = Value::object([("a", Value::from("x secret")), ("b", Value::Bool(true))]);
+        let sealed = seal.seal_value(&value).unwrap();
+        assert!(!serde_json::to_string(&sealed).unwrap().contains("x secret\""));
+        assert_eq!(unseal_value(&sealed, &secrets), Ok(value));
+        assert_eq!(seal.seal_value(&Value::object([("secret", Value::Null)])), None);
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl SimJob {
 
     /// What its steps left behind, as it would lie on a disk.
     pub fn marks(&self) -> Vec<StepMark> {
-        sealed(self.machine.marks(), self.machine.secrets(), self.machine.masker())
+        sealed(&self.machine.marks(), self.machine.secrets(), self.machine.masker())
     }
 
     /// A process ends: its last lines, its files, its status.

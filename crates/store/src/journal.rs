@@ -79,6 +79,8 @@ pub struct JobRow {
     pub ended: i64,
     /// Its log in the run's folder; empty if it never ran.
     pub log: String,
+    /// Whether a re-run made what it is part of anew.
+    pub superseded: bool,
 }
 
 /// A step as the history has it.
@@ -271,6 +273,16 @@ impl Journal {
         Ok(())
     }
 
+    /// Says that what a job is part of was made anew: it stays for its history alone.
+    pub fn supersede_job(&self, run: i64, node: i64) -> Result<()> {
+        self.touch()?;
+        self.connection.execute(
+            "UPDATE jobs SET superseded = 1 WHERE run = ?1 AND node = ?2",
+            params![run, node],
+        )?;
+        Ok(())
+    }
+
     /// Adds a step that is over.
     pub fn add_step(&self, run: i64, row: &StepRow) -> Result<()> {
         self.touch()?;
@@ -351,7 +363,7 @@ impl Journal {
     /// The jobs of a run, all attempts, in the order they began.
     pub fn jobs(&self, run: i64) -> Result<Vec<JobRow>> {
         let mut statement = self.connection.prepare(
-            "SELECT node, attempt, path, name, outcome, reason, waited, ready, started, ended, log
+            "SELECT node, attempt, path, name, outcome, reason, waited, ready, started, ended, log, superseded
              FROM jobs WHERE run = ?1 ORDER BY attempt, COALESCE(started, ended), node",
         )?;
         let rows = statement.query_map(params![run], |r| {
@@ -367,6 +379,7 @@ impl Journal {
                 started: r.get(8)?,
                 ended: r.get(9)?,
                 log: r.get(10)?,
+                superseded: r.get(11)?,
             })
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)

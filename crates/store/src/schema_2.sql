@@ -7,9 +7,10 @@ CREATE TABLE jobs (
   run INTEGER NOT NULL, node INTEGER NOT NULL, attempt INTEGER NOT NULL, path TEXT NOT NULL,
   name TEXT NOT NULL, outcome TEXT NOT NULL, reason TEXT NOT NULL, waited TEXT NOT NULL,
   ready INTEGER, started INTEGER, ended INTEGER NOT NULL, log TEXT NOT NULL,
+  superseded INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (run, node, attempt)
 ) WITHOUT ROWID;
-INSERT INTO jobs SELECT run, node, 1, path, name, outcome, reason, '', started, started, ended, log FROM jobs_1;
+INSERT INTO jobs SELECT run, node, 1, path, name, outcome, reason, '', started, started, ended, log, 0 FROM jobs_1;
 DROP TABLE jobs_1;
 
 ALTER TABLE steps RENAME TO steps_1;

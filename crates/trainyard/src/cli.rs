@@ -108,6 +108,9 @@ enum Command {
         /// Only steps that failed
         #[arg(long)]
         failed: bool,
+        /// Of that attempt; of each job its newest when not given
+        #[arg(long)]
+        attempt: Option<i64>,
     },
     /// Begin a run again: all of it, what failed, one job, or from one step
     Rerun {
@@ -372,7 +375,9 @@ pub fn run() -> Result<Exit> {
             };
             view::view(run, attempt, how)
         }
-        Command::Logs { run, job, step, failed } => logs::logs(run, &Which { job, step, failed }),
+        Command::Logs { run, job, step, failed, attempt } => {
+            logs::logs(run, &Which { job, step, failed, attempt })
+        }
         Command::Actions { command } => actions::run(&command),
         Command::Cache { command } => cache::run(&command),
         Command::Artifacts { command } => artifacts::run(&command),
@@ -508,6 +513,7 @@ fn settings(args: RunArgs) -> Result<Settings> {
         keep: args.keep_workspaces,
         vars: list("var", &args.var, pair)?,
         env: list("env", &args.env, pair_or_variable)?,
+        env_variables: args.env.iter().filter(|t| !t.contains('=')).cloned().collect(),
         inherit_env: args.inherit_env,
         labels: args.runner.iter().map(|t| label(t)).collect::<Result<Vec<_>>>()?,
         places: places(&args.local_repository, &args.action_mirror)?,

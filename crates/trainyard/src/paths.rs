@@ -18,7 +18,15 @@ pub fn data_dir() -> Result<PathBuf> {
                 .hint("set TRAINYARD_DATA_DIR or HOME")
         })?;
     let dir = std::path::absolute(&dir).unwrap_or(dir);
-    create_dir(&dir).map_err(|e| e.hint("TRAINYARD_DATA_DIR names another folder"))?;
+    // Logs and workspaces are the user's own.
+    if !dir.is_dir() {
+        use std::os::unix::fs::DirBuilderExt;
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(&dir).map_err(|e| {
+            Error::io("create the folder", &dir, &e).hint("TRAINYARD_DATA_DIR names another folder")
+        })?;
+    }
     Ok(dir)
 }
 
@@ -67,15 +75,21 @@ impl WorkFolder {
     }
 
     /// That one and no other, empty.
-    pub fn take_at(path: &Path) -> Result<WorkFolder> {
-        let lock_path = path.with_extension("lock");
-        let lock = File::create(&lock_path).map_err(|e| Error::io("write", &lock_path, &e))?;
-        let free = rustix::fs::FlockOperation::NonBlockingLockExclusive;
-        if rustix::fs::flock(&lock, free).is_err() {
-            return Err(Error::new("another job of this repository runs in its folder")
-                .hint("wait until it is over, and try again"));
-        }
+    pub fn take_at(data: &Path, path: &Path) -> Result<WorkFolder> {
+        let folder = WorkFolder::lock_at(path).ok_or_else(|| {
+            Error::new("another job of this repository runs in its folder")
+                .hint("wait until it is over, and try again")
+        })?;
+        crate::run::kept::rescue(data, path);
         crate::host::workspace::remove(path);
-        Ok(WorkFolder { path: path.to_owned(), _lock: lock })
+        Ok(folder)
+    }
+
+    /// That one as it is, if nobody has it.
+    pub fn lock_at(path: &Path) -> Option<WorkFolder> {
+        let lock = File::create(path.with_extension("lock")).ok()?;
+        let free = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+        rustix::fs::flock(&lock, free).ok()?;
+        Some(WorkFolder { path: path.to_owned(), _lock: lock })
     }
 }

@@ -159,6 +159,13 @@ fn green_then_red(project: &Project) {
     repo.file(file, &text.replace(from, to));
     run(project, &repo).exits(1).shows(project.red);
     repo.call(&["logs", "--failed"]).shows(project.red);
+    // Mended where it broke, and on from the step that failed.
+    let mend =
+        format!("p={file:?}; t=open(p).read(); open(p,'w').write(t.replace({to:?}, {from:?}))");
+    let shell = repo.call(&["shell", "--", "python3", "-c", &mend]);
+    shell.exits(0);
+    repo.call(&["rerun", "--from", "--output", "plain"]).exits(0).shows(project.green);
+    repo.call(&["view"]).shows("reused from attempt 1");
 }
 
 #[test]

@@ -175,7 +175,7 @@ fn what_cannot_go_on_says_why() {
         // From its start it runs all the same.
         repo.call(&["rerun", "--output", "plain"]).exits(1);
         let kept = repo.call(&["prune"]);
-        kept.shows("1 workspaces").shows("removed");
+        kept.shows("1 workspace of").shows("removed");
         assert!(!repo.data.join("kept").read_dir().unwrap().any(|_| true));
     }
 }
@@ -233,4 +233,104 @@ fn a_changed_workflow_is_not_taken_and_is_said() {
     );
     let again = repo.call(&["rerun", "--output", "plain"]);
     again.exits(0).shows("old").shows("has changed since");
+}
+
+/// A value that a step masked itself could not be hidden in the next attempt: no way on from there.
+#[test]
+fn no_way_on_past_a_step_that_masked_something() {
+    let repo = Repo::with(
+        "on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n      - run: 'echo computed-42 > f; echo ::add-mask::computed-42'\n      - run: 'cat f; exit 1'\n",
+    );
+    repo.run(&[]).exits(1).hides("computed-42");
+    repo.call(&["rerun", "--from"]).exits(2).shows("masked a value of its own");
+    // The workspace is still there, and a re-run from the start is as good as ever.
+    repo.call(&["shell", "--", "cat", "f"]).exits(0).shows("computed-42");
+    repo.call(&["rerun", "--output", "plain"]).exits(1).hides("computed-42");
+}
+
+/// A called workflow has its own names for secrets: a shell does not guess them.
+#[test]
+fn secrets_of_called_workflows_are_not_mixed_up() {
+    let repo = Repo::with(
+        "on: push\njobs:\n  c:\n    uses: ./.github/workflows/called.yml\n    secrets: {TOKEN: '${{ secrets.PROD }}'}\n",
+    );
+    repo.file(
+        ".github/workflows/called.yml",
+        "on: {workflow_call: {secrets: {TOKEN: {required: true}}}}\njobs:\n  a:\n    runs-on: ubuntu-latest\n    env: {T: '${{ secrets.TOKEN }}'}\n    steps:\n      - {id: one, run: 'echo E=$T >> $GITHUB_ENV'}\n      - run: 'test \"$E\" = productive && test -e $FLAG'\n",
+    )
+    .commit("called");
+    let flag = repo.path("flag");
+    let env = format!("FLAG={}", flag.display());
+    let secrets = ["-s", "PROD=productive", "-s", "TOKEN=staging"];
+    let all = [&["-W", "ci.yml", "--env", &env][..], &secrets[..]].concat();
+    repo.run(&all).exits(1);
+    let shell = [&["shell"][..], &secrets[..], &["--", "sh", "-c", "echo [$T]"][..]].concat();
+    repo.call(&shell).shows("[]").shows("left out");
+    std::fs::write(&flag, "").unwrap();
+    let again = [&["rerun", "--from"][..], &secrets[..]].concat();
+    repo.call(&again).exits(0);
+}
+
+/// What a shell that is killed had taken is put aside by whoever looks next, and lost by nobody.
+#[test]
+fn two_runs_whose_workspaces_had_one_place() {
+    let repo = Repo::with(
+        "on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps: [{run: 'echo $GITHUB_RUN_ID > file; exit 1'}]\n",
+    );
+    repo.run(&[]).exits(1);
+    repo.run(&[]).exits(1);
+    let mut shell = repo
+        .command(&["shell", "1", "--", "sh", "-c", "echo $$; exec sleep 100"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    repo.call(&["rerun", "1", "--from"]).exits(2).shows("in use");
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+    let pid = rustix::process::Pid::from_raw(line.trim().parse().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    repo.call(&["shell", "2", "--", "cat", "file"]).exits(0).shows("2");
+    repo.call(&["shell", "1", "--", "cat", "file"]).exits(0).shows("1");
+    repo.call(&["prune"]).shows("2 workspaces");
+    assert!(!repo.data.join("kept").read_dir().unwrap().any(|_| true));
+}
+
+/// A failed background step that an earlier attempt joined fails the job all the same.
+#[test]
+fn reused_background_steps_count() {
+    let repo = Repo::with(
+        "on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n      - {id: bg, background: true, run: exit 1}\n      - {wait: [bg], continue-on-error: true}\n      - run: test -e $FLAG\n",
+    );
+    let flag = repo.path("flag");
+    let env = format!("FLAG={}", flag.display());
+    repo.run(&["--env", &env]).exits(1);
+    std::fs::write(&flag, "").unwrap();
+    repo.call(&["rerun", "--from", "3", "--output", "plain"]).exits(1).shows("a: failure");
+}
+
+/// A job that was cut short goes on from where it was cut; one name for several jobs is asked about.
+#[test]
+fn after_an_interrupt_and_with_equal_names() {
+    let repo = Repo::with(
+        "on: push\njobs:\n  a:\n    name: same\n    runs-on: ubuntu-latest\n    steps: [{run: echo one}, {run: 'test -e $ROOT/go || { echo x > $ROOT/ready; exec sleep 100; }'}]\n  b:\n    name: same\n    runs-on: ubuntu-latest\n    steps: [{run: echo two}]\n",
+    );
+    let fifo = repo.path("ready");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
+    let root = format!("ROOT={}", repo.root.display());
+    let mut child = repo.command(&["run", "--env", &root]).stdout(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(std::fs::File::open(&fifo).unwrap()).read_line(&mut line).unwrap();
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    child.wait().unwrap();
+    repo.file("go", "");
+    repo.call(&["rerun", "--job", "same"]).exits(2).shows("several jobs");
+    repo.call(&["rerun", "--from", "--job", "a"]).exits(0);
+    let logs = repo.call(&["logs"]);
+    assert_eq!(logs.out.matches("── same").count(), 2, "{}", logs.out);
+    assert!(logs.out.contains("(attempt 2)"), "{}", logs.out);
+    repo.call(&["logs", "--attempt", "1"]).shows("one");
+    repo.call(&["rerun", "--from", "--job", "b"]).exits(2).shows("not kept");
 }

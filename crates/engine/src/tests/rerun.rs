@@ -227,3 +227,17 @@ fn a_leaf_that_resumes_says_so_until_it_settles() {
     finish_all(&mut bench, Outcome::Success);
     assert_eq!(bench.run.instance(node).resume, None);
 }
+
+/// A run whose own group was refused never opened, and begins again as a new one.
+#[test]
+fn a_run_that_never_opened() {
+    let semantics = Tiny { root_group: true, ..Tiny::default() };
+    let mut bench = Bench::new(leaves(1, &[]), &semantics);
+    let node = InstanceId::ROOT;
+    bench.tell(Command::GroupRefused { node, reason: Reason::new("evicted") }).unwrap();
+    assert_eq!(bench.result(), Some(JobResult::Cancelled));
+    again(&mut bench, &[]).unwrap();
+    bench.tell(Command::GroupGranted { node, index: 0 }).unwrap();
+    finish_all(&mut bench, Outcome::Success);
+    assert_eq!(bench.result(), Some(JobResult::Success));
+}

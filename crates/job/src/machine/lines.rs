@@ -130,6 +130,10 @@ impl JobMachine {
                 );
             }
             "add-mask" => {
+                if !self.masker.finds(data) {
+                    let why = "an earlier step masked a value of its own, which is not kept";
+                    self.no_resume.get_or_insert_with(|| why.to_owned());
+                }
                 self.masker.add(data);
                 self.actions.push(Action::Mask(data.to_owned()));
                 // Shown only when echoing is on (`ActionCommandManager.cs`).

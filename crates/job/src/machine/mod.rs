@@ -203,6 +203,11 @@ pub struct JobMachine {
     /// The variables and folders as of the last mark.
     marked_env: Vec<(String, String)>,
     marked_path: Vec<String>,
+    /// Whether what the pre stages left is set apart, and the state they saved.
+    pres_over: bool,
+    pre_state: BTreeMap<Vec<usize>, Vec<(String, String)>>,
+    /// Why no job can begin after any step from here on.
+    no_resume: Option<String>,
     /// The step that the job begins with, if not with its first.
     resumed: Option<resume::Resume>,
     actions: Vec<Action>,
@@ -251,6 +256,9 @@ impl JobMachine {
             joined: Vec::new(),
             marked_env: Vec::new(),
             marked_path: Vec::new(),
+            pres_over: false,
+            pre_state: BTreeMap::new(),
+            no_resume: None,
             resumed: None,
             actions: Vec::new(),
         }
@@ -310,7 +318,6 @@ impl JobMachine {
                 }
             }
         }
-        self.marked_env = self.strand(MAIN).env.clone();
         let remote = stages::remote_uses(&self.spec.steps);
         match remote.is_empty() {
             true => self.advance(MAIN),

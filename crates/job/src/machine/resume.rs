@@ -4,7 +4,9 @@
 //! Steps before the one that a job begins with are not run: they show as reused, what they left
 //! is there, and their posts run. Pre stages run again.
 //!
-//! Deliberately absent: beginning within a composite action, or while background steps run.
+//! A step that masks a value of its own is in the way of those after it: the value is not kept, and
+//! so could not be hidden. Deliberately absent: problem matchers that a step registered, and
+//! beginning within a composite action or while background steps run.
 
 use std::collections::VecDeque;
 
@@ -13,9 +15,11 @@ use trainyard_model::{Object, Outcome, Value};
 
 use super::ending::record_step;
 use super::stages::is_remote;
-use super::{Action, JobMachine, Loaded, MAIN, Runs, Stage, Status, StepReport, put};
+use super::{
+    Action, Deferred, Ended, JobMachine, Loaded, MAIN, Runs, Stage, Status, StepReport, Strand, put,
+};
 use crate::mask::Masker;
-use crate::seal::{Seal, unseal};
+use crate::seal::{Seal, map_texts, unseal};
 use crate::spec::StepKind;
 
 /// What a step of the job left behind.
@@ -82,14 +86,20 @@ fn pairs(object: &Object) -> Vec<(String, String)> {
     object.iter().map(|(k, v)| (k.to_owned(), v.to_text().into_owned())).collect()
 }
 
-/// Changes every text of a mark; the name of the first that cannot be.
-fn change(mark: &mut StepMark, f: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
-    let one = |name: &str, text: &mut String| match f(text) {
+/// Changes every text of a mark; the name of the first that cannot be. Names do not change: they
+/// pass or are in the way.
+fn change(
+    mark: &mut StepMark,
+    f: &dyn Fn(&str) -> Option<String>,
+    passes: &dyn Fn(&str) -> bool,
+) -> Result<(), String> {
+    let one = |name: &str, text: &mut String| match f(text).filter(|_| passes(name)) {
         Some(changed) => {
             *text = changed;
             Ok(())
         }
-        None => Err(name.to_owned()),
+        None if passes(name) => Err(format!("the value of '{name}'")),
+        None => Err("the name of a variable or output".to_owned()),
     };
     for (name, value) in &mut mark.env {
         one(name, value)?;
@@ -104,9 +114,8 @@ fn change(mark: &mut StepMark, f: &dyn Fn(&str) -> Option<String>) -> Result<(),
         one("PATH", folder)?;
     }
     for used in &mut mark.uses {
-        let mut text = serde_json::to_string(&used.scope).unwrap_or_default();
-        one("an output", &mut text)?;
-        used.scope = Value::from_json(&text).unwrap_or_default();
+        let changed = map_texts(&used.scope, f, passes);
+        used.scope = changed.ok_or_else(|| "an output within an action".to_owned())?;
     }
     Ok(())
 }
@@ -118,10 +127,11 @@ pub fn sealed(marks: &[StepMark], secrets: &Value, masker: &Masker) -> Vec<StepM
     let mut blocked: Option<String> = None;
     for mark in marks {
         let mut mark = mark.clone();
-        if let Err(name) = change(&mut mark, &|text| seal.seal(text)) {
-            blocked.get_or_insert(format!("the value of '{name}' is masked, and so is not kept"));
-            let (index, ends) = (mark.index, Vec::new());
-            mark = StepMark { index, ends, ..StepMark::default() };
+        if let Err(what) = change(&mut mark, &|text| seal.seal(text), &|name| seal.is_plain(name)) {
+            blocked.get_or_insert(format!("{what} is masked, and so is not kept"));
+            // How it went is no secret.
+            let ends = mark.ends.into_iter().map(|e| MarkEnd { outputs: Vec::new(), ..e });
+            mark = StepMark { index: mark.index, ends: ends.collect(), ..StepMark::default() };
         }
         mark.blocked = blocked.clone().or(mark.blocked);
         out.push(mark);
@@ -130,9 +140,11 @@ pub fn sealed(marks: &[StepMark], secrets: &Value, masker: &Masker) -> Vec<StepM
 }
 
 impl JobMachine {
-    /// What the steps of the job left behind so far, with their secrets.
-    pub fn marks(&self) -> &[StepMark] {
-        &self.marks
+    /// What the steps of the job left behind so far, with their secrets; of a job that resumes and
+    /// did not come as far, also what those it was to reuse had left.
+    pub fn marks(&self) -> Vec<StepMark> {
+        let reused = self.resumed.iter().flat_map(|r| &r.marks);
+        self.marks.iter().chain(reused).cloned().collect()
     }
 
     /// How many pre stages come before the job's steps.
@@ -173,7 +185,7 @@ impl JobMachine {
                     .map_err(|name| *missing.borrow_mut() = Some(name))
                     .ok()
             };
-            if change(&mut mark, &open).is_err() {
+            if change(&mut mark, &open, &|_| true).is_err() {
                 let name = missing.take().unwrap_or_default();
                 return Err(format!("the secret '{name}' is needed, and not given"));
             }
@@ -204,7 +216,11 @@ impl JobMachine {
                 blocked = Some("a local action has a post stage".to_owned());
             }
             let scope = Value::Object(std::sync::Arc::new(used.scope.clone()));
-            uses.push(MarkUse { place: place.clone(), state: used.state.clone(), posted, scope });
+            // What its pre stage saved is saved anew by the next attempt's.
+            let before = self.pre_state.get(place);
+            let own = |pair: &&(String, String)| before.is_none_or(|b| !b.contains(pair));
+            let state = used.state.iter().filter(own).cloned().collect();
+            uses.push(MarkUse { place: place.clone(), state, posted, scope });
         }
         let open = self.strands.values().find(|s| s.background.is_some() && !s.deferred.joined);
         if let Some(step) = open.and_then(|s| self.spec.steps.get(s.background?)) {
@@ -217,9 +233,9 @@ impl JobMachine {
         if let Some(path) = &path {
             self.marked_path.clone_from(path);
         }
-        // A local action with a post stays in the way of every later step.
-        let before = self.marks.last().and_then(|m| m.blocked.clone());
-        let lasting = before.filter(|b| b.starts_with("a local action"));
+        if blocked.as_ref().is_some_and(|b| b.starts_with("a local action")) {
+            self.no_resume.clone_from(&blocked);
+        }
         self.marks.push(StepMark {
             index,
             ends,
@@ -228,7 +244,7 @@ impl JobMachine {
             uses,
             posts: self.posts.clone(),
             failed,
-            blocked: lasting.or(blocked),
+            blocked: self.no_resume.clone().or(blocked),
         });
     }
 
@@ -245,6 +261,9 @@ impl JobMachine {
         let source = resumed.source.clone();
         let Some(mark) = resumed.marks.pop_front() else { return true };
         for end in &mark.ends {
+            if end.index != index {
+                self.rejoin(end);
+            }
             let number = self.pres + end.index;
             let name = self.masker.mask(&end.name);
             self.actions.push(Action::StepBegan(number, name));
@@ -284,12 +303,51 @@ impl JobMachine {
             main.path.clone_from(path);
         }
         if let Some(frame) = main.frames.first_mut() {
-            frame.status = if mark.failed { Status::Failure } else { Status::Success };
+            // A pre stage of this attempt may have failed, too.
+            if mark.failed {
+                frame.status = Status::Failure;
+            }
         }
         // The next attempt may begin after it, too.
         (self.marked_env, self.marked_path) = (main.env.clone(), main.path.clone());
         self.marks.push(mark);
         true
+    }
+
+    /// A background step that an earlier attempt joined counts as joined.
+    fn rejoin(&mut self, end: &MarkEnd) {
+        let mut outputs = Object::new();
+        end.outputs.iter().for_each(|(k, v)| outputs.insert(k.as_str(), Value::from(v.as_str())));
+        let ended = Ended {
+            name: end.name.clone(),
+            outcome: end.outcome,
+            conclusion: end.conclusion,
+            outputs,
+        };
+        let strand = Strand {
+            frames: Vec::new(),
+            env: Vec::new(),
+            path: Vec::new(),
+            background: Some(end.index),
+            deferred: Deferred { ended: Some(ended), joined: true, ..Deferred::default() },
+            cancelled: false,
+        };
+        self.strands.insert(self.next_strand, strand);
+        self.next_strand += 1;
+    }
+
+    /// The pre stages are over: what they left is no step's.
+    pub(super) fn pres_are_over(&mut self) {
+        if self.pres_over {
+            return;
+        }
+        self.pres_over = true;
+        // What they masked the next attempt's mask again.
+        self.no_resume = None;
+        let Some(main) = self.strands.get(&MAIN) else { return };
+        (self.marked_env, self.marked_path) = (main.env.clone(), main.path.clone());
+        let state = |(place, used): (&Vec<usize>, &super::Use)| (place.clone(), used.state.clone());
+        self.pre_state = self.uses.iter().map(state).collect();
     }
 
     /// The action that stands at that place, if it is one of another repository.

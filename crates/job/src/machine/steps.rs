@@ -110,6 +110,9 @@ impl JobMachine {
                 };
                 let number = frame.next;
                 frame.next += 1;
+                if id == MAIN && self.in_job(id) && stage == Stage::Main {
+                    self.pres_are_over();
+                }
                 if id == MAIN && self.in_job(id) && self.reuse(index, stage) {
                     continue;
                 }

@@ -17,6 +17,8 @@ pub struct Which {
     pub step: Option<String>,
     /// Only those that failed.
     pub failed: bool,
+    /// Those of that attempt; of each job its newest if none.
+    pub attempt: Option<i64>,
 }
 
 /// Prints the logs of those steps.
@@ -29,7 +31,15 @@ pub fn logs(run: Option<i64>, which: &Which) -> Result<Exit> {
     let mut any = false;
     for job in &jobs {
         let wanted = which.job.as_ref().is_none_or(|w| means_job(w, &job.name, &job.path));
-        if !wanted {
+        let counts = match which.attempt {
+            Some(attempt) => job.attempt == attempt,
+            None => {
+                let newer =
+                    |j: &&trainyard_store::JobRow| j.node == job.node && j.attempt > job.attempt;
+                !job.superseded && jobs.iter().find(newer).is_none()
+            }
+        };
+        if !wanted || !counts {
             continue;
         }
         for step in steps.iter().filter(|s| (s.node, s.attempt) == (job.node, job.attempt)) {
@@ -40,7 +50,11 @@ pub fn logs(run: Option<i64>, which: &Which) -> Result<Exit> {
                 continue;
             }
             any = true;
-            let shown = writeln!(out, "── {} · {}", job.name, step.name)
+            let again = match job.attempt {
+                1 => String::new(),
+                attempt => format!("  (attempt {attempt})"),
+            };
+            let shown = writeln!(out, "── {} · {}{again}", job.name, step.name)
                 .and_then(|()| copy(&job.log, &step.pieces, &mut out));
             match shown {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {

@@ -27,13 +27,15 @@ pub fn prune(older: Option<Duration>, dry_run: bool) -> Result<Exit> {
             bytes(size),
             ago(workspace.at)
         );
+        if !dry_run && !workspace.remove(&data) {
+            outln!("  it is in use, and stays");
+            continue;
+        }
         count += 1;
         total += size;
-        if !dry_run {
-            workspace.remove(&data);
-        }
     }
     let verb = if dry_run { "would be removed" } else { "removed" };
-    outln!("{count} workspaces of {} {verb}", bytes(total));
+    let what = if count == 1 { "workspace" } else { "workspaces" };
+    outln!("{count} {what} of {} {verb}", bytes(total));
     Ok(Exit::Success)
 }

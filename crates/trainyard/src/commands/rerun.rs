@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::git::Repository;
 use crate::paths::data_dir;
-use crate::run::call::{Call, Recalled, secrets_again};
+use crate::run::call::{Call, Recalled, SecretSource, secrets_again};
 use crate::run::driver::{Again, Planned, World, drive, names_of};
 use crate::run::files::Tree;
 use crate::run::kept::{self, Keep, Kept};
@@ -63,14 +63,15 @@ pub fn rerun(request: Request) -> Result<Exit> {
     if status(&row) == "running" {
         return Err(Error::new(format!("run {} is not over", row.id)));
     }
-    let Recalled { mut settings, secrets, event, lowered, inputs } = Call::recall(&row.call)?;
-    let (given, missing) = secrets_again(&secrets, request.secrets.clone(), read_dotenv);
+    let again = |wanted: &[(String, SecretSource)]| {
+        secrets_again(wanted, request.secrets.clone(), read_dotenv)
+    };
+    let Recalled { mut settings, missing, event, lowered, inputs } =
+        Call::recall(&row.call, again)?;
     if let Some(name) = missing.first() {
         return Err(Error::new(format!("the run had the secret {name}, whose value is not kept"))
             .hint(format!("give it again: --secret {name}=VALUE")));
     }
-    settings.secrets = given;
-    settings.secret_sources = secrets;
     settings.keep = request.keep;
     settings.output = request.output;
     settings.jobs = request.jobs.unwrap_or(settings.jobs).max(1);
@@ -91,11 +92,17 @@ pub fn rerun(request: Request) -> Result<Exit> {
         None => (chosen, None, None),
         Some(step) => {
             let (node, step, kept) = from_step(&data, &row, &replayed.state, &chosen, step)?;
-            (vec![node], Some((node, step)), Some(kept))
+            // From here on it is this call's; what ends before the job begins puts it aside again.
+            (vec![node], Some((node, step)), Some(kept.take(&data)?))
         }
     };
+    let begin = Command::Rerun { nodes, resume };
+    let mut probe = replayed.state.clone();
+    if let Err(refusal) = decide(&mut probe, &begin, Timestamp::default(), &semantics) {
+        return Err(Error::new(format!("run {} cannot begin again: {refusal}", row.id)));
+    }
     let mut commands = replayed.ending.clone();
-    commands.push(Command::Rerun { nodes, resume });
+    commands.push(begin);
     let repo = Repository::find(&settings.directory)?;
     let tree = match event.work_tree {
         true => Tree::Work(repo.root.clone()),
@@ -188,16 +195,29 @@ fn choose(
     };
     let mut nodes: Vec<InstanceId> = match &request.job {
         Some(job) => {
-            let means = |id: InstanceId| {
-                let name = names.get(&id).map_or("", String::as_str);
-                means_job(job, name, &state.path(id))
-            };
-            // Of a matrix that is named without a leg, all legs are below the one that is named.
-            let found: Vec<InstanceId> =
-                current().map(|(id, _)| id).filter(|id| means(*id)).collect();
+            let mut found = named(state, names, job, current().map(|(id, _)| id))?;
             let inner =
                 |id: &InstanceId| state.instance(*id).parent.is_some_and(|p| found.contains(&p));
-            found.iter().filter(|id| request.failed || !inner(id)).copied().collect()
+            let below = |id: &InstanceId| {
+                let mut at = Some(*id);
+                while let Some(current) = at {
+                    if found.contains(&current) {
+                        return true;
+                    }
+                    at = state.instance(current).parent;
+                }
+                false
+            };
+            if request.failed || request.from.is_some() {
+                // Which of what is below it: that is seen next.
+                current().map(|(id, _)| id).filter(below).collect()
+            } else {
+                // Of a matrix all legs are below the one that is named.
+                let outer: Vec<InstanceId> =
+                    found.iter().filter(|id| !inner(id)).copied().collect();
+                found = outer;
+                found
+            }
         }
         None => current()
             .map(|(id, _)| id)
@@ -216,6 +236,33 @@ fn choose(
         }
     }
     Ok(nodes)
+}
+
+/// The nodes that a name means: an exact path comes first; names that mean jobs in several places are
+/// asked about.
+fn named(
+    state: &RunState,
+    names: &BTreeMap<InstanceId, String>,
+    job: &str,
+    all: impl Iterator<Item = InstanceId>,
+) -> Result<Vec<InstanceId>> {
+    let all: Vec<InstanceId> = all.collect();
+    let exact: Vec<InstanceId> =
+        all.iter().copied().filter(|id| state.path(*id).eq_ignore_ascii_case(job)).collect();
+    if !exact.is_empty() {
+        return Ok(exact);
+    }
+    let name = |id: &InstanceId| names.get(id).map_or("", String::as_str);
+    let found: Vec<InstanceId> =
+        all.iter().copied().filter(|id| means_job(job, name(id), &state.path(*id))).collect();
+    let plans: std::collections::BTreeSet<_> =
+        found.iter().map(|id| state.instance(*id).plan).collect();
+    if plans.len() > 1 {
+        let paths: Vec<String> = found.iter().map(|id| state.path(*id)).collect();
+        return Err(Error::new(format!("'{job}' means several jobs"))
+            .hint(format!("name one: {}", paths.join(", "))));
+    }
+    Ok(found)
 }
 
 /// The leaf, the step it begins with, and its workspace.
@@ -243,7 +290,7 @@ fn from_step(
     }
     .ok_or_else(|| {
         Error::new("the workspace of the job is not kept: it cannot go on from a step").hint(
-            "without --from the job runs again from its start; --keep-workspaces always keeps more",
+            "without --from the job runs again from its start; --keep-workspaces always keeps those of jobs that succeed, too",
         )
     })?;
     let named = |text: &str| {
@@ -256,9 +303,19 @@ fn from_step(
     let index = match step {
         "" => {
             let failed = |m: &&trainyard_job::StepMark| {
-                m.ends.last().is_some_and(|e| e.conclusion == Outcome::Failure)
+                m.ends
+                    .last()
+                    .is_some_and(|e| !matches!(e.conclusion, Outcome::Success | Outcome::Skipped))
             };
-            kept.marks.iter().find(failed).map(|m| m.index)
+            let found = kept.marks.iter().find(failed).map(|m| m.index);
+            if found.is_none() {
+                return Err(Error::new(format!(
+                    "no step of '{}' failed or was cut short",
+                    kept.job
+                ))
+                .hint("name the step to go on from: --from STEP"));
+            }
+            found
         }
         text => named(text),
     };

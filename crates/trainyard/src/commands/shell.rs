@@ -4,6 +4,9 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::process::Signal;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use trainyard_job::seal::unseal;
 use trainyard_model::Value;
 use trainyard_store::Journal;
@@ -15,9 +18,10 @@ use crate::builtin;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::host::environment::{get, set, which};
+use crate::host::workspace::memory_folder;
 use crate::paths::{create_dir, data_dir};
 use crate::run::Settings;
-use crate::run::call::{Call, secrets_again};
+use crate::run::call::{Call, SecretSource, secrets_again};
 use crate::run::driver::base_env;
 use crate::run::kept::{self, Kept};
 
@@ -42,24 +46,30 @@ pub fn shell(request: &Request) -> Result<Exit> {
     };
     let mut of_run = kept::list(&data);
     of_run.retain(|k| k.run == row.id);
-    // The first that failed comes first.
-    of_run.sort_by_key(|k| (k.failed.is_none(), k.at));
-    let wanted = |k: &&Kept| request.job.as_ref().is_none_or(|job| means_job(job, &k.job, &k.job));
+    // Of the newest attempt the first that failed comes first.
+    of_run.sort_by_key(|k| (!k.bad, std::cmp::Reverse(k.attempt), k.at));
+    let exact =
+        |k: &Kept| request.job.as_ref().is_some_and(|job| job.eq_ignore_ascii_case(&k.path));
+    if of_run.iter().any(exact) {
+        of_run.retain(exact);
+    }
+    let wanted = |k: &&Kept| request.job.as_ref().is_none_or(|job| means_job(job, &k.job, &k.path));
     let Some(kept) = of_run.iter().find(wanted) else {
         let what = request.job.as_ref().map_or("no job".into(), |j| format!("not the job '{j}'"));
         let there: Vec<&str> = of_run.iter().map(|k| k.job.as_str()).collect();
         let error = Error::new(format!("of run {} {what} has kept its workspace", row.id));
         return Err(error.hint(match there.is_empty() {
             true => {
-                "those of failed jobs are kept for some days; --keep-workspaces always keeps all"
+                "those of failed jobs are kept for three days, the newest ten; --keep-workspaces always keeps ten of the others, too"
                     .into()
             }
             false => format!("kept: {}", there.join(", ")),
         }));
     };
-    let recalled = Call::recall(&row.call)?;
-    let mut settings = recalled.settings;
-    (settings.secrets, _) = secrets_again(&recalled.secrets, request.secrets.clone(), read_dotenv);
+    let again = |wanted: &[(String, SecretSource)]| {
+        secrets_again(wanted, request.secrets.clone(), read_dotenv)
+    };
+    let settings = Call::recall(&row.call, again)?.settings;
     open(&data, kept, &settings, &request.command)
 }
 
@@ -67,7 +77,7 @@ pub fn shell(request: &Request) -> Result<Exit> {
 pub fn after_failure(runs: &[i64], settings: &Settings, exit: Exit) -> Result<Exit> {
     let data = data_dir()?;
     let mut kept = kept::list(&data);
-    kept.retain(|k| runs.contains(&k.run) && k.failed.is_some());
+    kept.retain(|k| runs.contains(&k.run) && k.bad);
     kept.sort_by_key(|k| k.at);
     if let Some(kept) = kept.first() {
         open(&data, kept, settings, &[])?;
@@ -80,12 +90,9 @@ fn open(data: &Path, kept: &Kept, settings: &Settings, command: &[String]) -> Re
         return Err(Error::new("a shell needs a terminal")
             .hint("give a command instead: trainyard shell RUN -- COMMAND"));
     }
-    let folder = kept.take(data)?;
-    let outcome = inside(data, kept, settings, command);
-    let back = kept.give_back(data);
-    drop(folder);
-    let exit = outcome?;
-    back?;
+    let held = kept.take(data)?;
+    let exit = inside(data, kept, settings, command)?;
+    drop(held);
     if command.is_empty() {
         eprintln!("next: trainyard rerun {} --job '{}' --from", kept.run, kept.job);
     }
@@ -97,8 +104,7 @@ fn inside(data: &Path, kept: &Kept, settings: &Settings, command: &[String]) -> 
     let program = std::env::current_exe().unwrap_or_default();
     let shims = builtin::shims(&data.join("shims"), &program);
     let mut env = base_env(settings, &temp, shims.as_deref());
-    let own = temp.join("_trainyard_shell");
-    create_dir(&own)?;
+    let own = Own::create(&kept.place, &temp)?;
     let workspace = std::fs::read_dir(&kept.place).into_iter().flatten().flatten();
     let workspace = workspace.map(|e| e.path()).find(|p| {
         p.file_name().is_some_and(|n| n.to_string_lossy() != "_temp" && p.join(n).is_dir())
@@ -107,8 +113,11 @@ fn inside(data: &Path, kept: &Kept, settings: &Settings, command: &[String]) -> 
     let mut directory = workspace.unwrap_or_else(|| kept.place.clone());
     let mut script = None;
     if let Some(failed) = &kept.failed {
-        directory.clone_from(&failed.directory);
-        let secrets = settings.secrets.iter();
+        if let Some(own) = failed.directory.as_ref().filter(|d| d.is_dir()) {
+            directory.clone_from(own);
+        }
+        // Those that a call of a workflow passed on under other names are not known here.
+        let secrets = settings.secrets.iter().filter(|_| kept.own_secrets);
         let secrets =
             Value::object(secrets.map(|(k, v)| (k.to_uppercase(), Value::from(v.as_str()))));
         let mut left_out = failed.left_out.clone();
@@ -126,7 +135,7 @@ fn inside(data: &Path, kept: &Kept, settings: &Settings, command: &[String]) -> 
             eprintln!("note: left out, as their values are secret: {}", left_out.join(", "));
         }
         if let Some((text, extension)) = &failed.script {
-            let file = own.join(format!("step{extension}"));
+            let file = own.0.join(format!("step{extension}"));
             if let Ok(text) = unseal(text, &secrets) {
                 std::fs::write(&file, text).map_err(|e| Error::io("write", &file, &e))?;
                 script = Some(file);
@@ -137,13 +146,13 @@ fn inside(data: &Path, kept: &Kept, settings: &Settings, command: &[String]) -> 
     for name in
         ["GITHUB_ENV", "GITHUB_OUTPUT", "GITHUB_PATH", "GITHUB_STATE", "GITHUB_STEP_SUMMARY"]
     {
-        let file = own.join(name);
+        let file = own.0.join(name);
         std::fs::write(&file, "").map_err(|e| Error::io("write", &file, &e))?;
         set(&mut env, name, &file.to_string_lossy());
     }
     if command.is_empty() {
         banner(kept, &directory, script.as_deref());
-        set(&mut env, "PS1", &format!("({}) \\w \\$ ", kept.job));
+        set(&mut env, "PS1", &format!("({}) \\W \\$ ", kept.job));
         if let Ok(terminal) = std::env::var("TERM") {
             set(&mut env, "TERM", &terminal);
         }
@@ -157,16 +166,52 @@ fn inside(data: &Path, kept: &Kept, settings: &Settings, command: &[String]) -> 
             (found, args.to_vec())
         }
     };
-    let status = Command::new(&program)
+    let mut child = Command::new(&program)
         .args(&args)
         .env_clear()
         .envs(env)
         .current_dir(&directory)
-        .status()
+        .spawn()
         .map_err(|e| Error::new(format!("{} cannot be started: {e}", program.display())))?;
-    let _ = std::fs::remove_dir_all(&own);
+    // An interrupt is for what runs there, and has reached it; an end is passed on. Either way the
+    // workspace is put aside afterwards.
+    let pid = rustix::process::Pid::from_child(&child);
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
+        .map_err(|e| Error::new(format!("signals cannot be watched: {e}")))?;
+    let handle = signals.handle();
+    let watcher = std::thread::spawn(move || {
+        for signal in signals.forever().filter(|s| *s != SIGINT) {
+            let signal = if signal == SIGHUP { Signal::HUP } else { Signal::TERM };
+            let _ = rustix::process::kill_process(pid, signal);
+        }
+    });
+    let status = child.wait();
+    handle.close();
+    let _ = watcher.join();
+    let good = status.is_ok_and(|s| s.success());
     // How an interactive shell ends says how its last command ended, and so nothing.
-    Ok(if status.success() || command.is_empty() { Exit::Success } else { Exit::Failure })
+    Ok(if good || command.is_empty() { Exit::Success } else { Exit::Failure })
+}
+
+/// A folder for what only the shell needs, in memory if that is to be had: the script in it may
+/// hold secrets. Removed when dropped.
+struct Own(PathBuf);
+
+impl Own {
+    fn create(place: &Path, temp: &Path) -> Result<Own> {
+        if let Some(folder) = memory_folder(place) {
+            return Ok(Own(folder));
+        }
+        let folder = temp.join("_trainyard_shell");
+        create_dir(&folder)?;
+        Ok(Own(folder))
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 fn interactive(path: &str) -> Result<(PathBuf, Vec<String>)> {

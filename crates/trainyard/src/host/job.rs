@@ -315,7 +315,7 @@ pub fn run(mut machine: JobMachine, mut around: Surroundings<'_>) -> JobEnd {
     end.pieces = runner.log.pieces;
     let (secrets, masker) = (machine.secrets(), machine.masker());
     end.pre_stages = machine.pre_stages();
-    end.marks = sealed(machine.marks(), secrets, masker);
+    end.marks = sealed(&machine.marks(), secrets, masker);
     end.failed = runner.failed.map(|process| seal_process(process, &Seal::new(secrets, masker)));
     end
 }
@@ -325,11 +325,14 @@ fn seal_process(mut process: KeptProcess, seal: &Seal<'_>) -> KeptProcess {
     let mut env = Vec::with_capacity(process.env.len());
     for (name, value) in std::mem::take(&mut process.env) {
         match seal.seal(&value) {
+            _ if !seal.is_plain(&name) => {}
             Some(value) => env.push((name, value)),
             None => process.left_out.push(name),
         }
     }
     process.env = env;
+    process.path.retain(|folder| seal.is_plain(folder));
+    process.directory = process.directory.filter(|d| seal.is_plain(&d.to_string_lossy()));
     process.script = process.script.and_then(|(text, end)| Some((seal.seal(&text)?, end)));
     process
 }
@@ -375,7 +378,8 @@ impl Runner {
                     let _ = self.log.file.flush();
                     let pieces = self.log.pieces.get(&step).cloned().unwrap_or_default();
                     let (name, last) = (self.names.remove(&step), self.last.remove(&step));
-                    if report.conclusion == Outcome::Failure && self.failed.is_none() {
+                    let bad = !matches!(report.conclusion, Outcome::Success | Outcome::Skipped);
+                    if bad && self.failed.is_none() {
                         let step = name.unwrap_or_default();
                         self.failed = last.map(|process| KeptProcess { step, ..process });
                     }
@@ -489,7 +493,7 @@ impl Runner {
                 (around.actions.node(using)?, vec![script.clone()])
             }
         };
-        self.last.insert(step, kept_process(process, &program, &directory));
+        self.last.insert(step, kept_process(process, &directory));
         let running = start(&program, &args, &env, &directory)
             .map_err(|e| format!("{} cannot be started: {e}", program.display()))?;
         self.live.insert(
@@ -729,7 +733,7 @@ impl Runner {
 }
 
 /// What is kept of a process.
-fn kept_process(process: &Process, program: &Path, directory: &Path) -> KeptProcess {
+fn kept_process(process: &Process, directory: &Path) -> KeptProcess {
     let script = match &process.kind {
         ProcessKind::Script { shell, script } => Some((script.clone(), shell.extension.to_owned())),
         _ => None,
@@ -737,11 +741,10 @@ fn kept_process(process: &Process, program: &Path, directory: &Path) -> KeptProc
     KeptProcess {
         step: String::new(),
         script,
-        program: program.to_owned(),
         env: process.env.clone(),
         path: process.path.clone(),
         left_out: Vec::new(),
-        directory: directory.to_owned(),
+        directory: Some(directory.to_owned()),
     }
 }
 

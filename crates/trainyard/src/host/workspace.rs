@@ -103,7 +103,7 @@ pub fn remove(root: &Path) {
 const MEMORY: &str = "/dev/shm";
 
 /// A folder in memory for this user alone; none where there is no such place.
-fn memory_folder(root: &Path) -> Option<PathBuf> {
+pub fn memory_folder(root: &Path) -> Option<PathBuf> {
     use std::os::unix::fs::DirBuilderExt;
     let name = format!("trainyard-{}-{}", std::process::id(), root.file_name()?.to_str()?);
     let folder = Path::new(MEMORY).join(name);

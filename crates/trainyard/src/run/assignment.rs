@@ -149,6 +149,22 @@ fn secrets_of(
     Ok(secrets)
 }
 
+/// Whether a node sees the secrets of the call, by the same names: not those that a call of a
+/// workflow passed on under others.
+pub fn sees_own_secrets(
+    semantics: &WorkflowSemantics,
+    state: &RunState,
+    id: InstanceId,
+    facts: &RunFacts<'_>,
+) -> bool {
+    secrets_of(semantics, state, id, facts).is_ok_and(|secrets| {
+        secrets.iter().all(|(name, value)| {
+            name == "GITHUB_TOKEN"
+                || facts.secrets.get(name).is_some_and(|own| own.expose() == value.expose())
+        })
+    })
+}
+
 /// The step machine of a leaf, ready to start.
 pub fn machine(
     semantics: &WorkflowSemantics,

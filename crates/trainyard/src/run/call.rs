@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use trainyard_diagnostics::Source;
+use trainyard_job::mask::Masker;
+use trainyard_job::seal::{Seal, unseal, unseal_value};
 use trainyard_model::{Object, Value};
 use trainyard_workflow::lower::{Loaded, Loader, Lowered, Origin, WorkflowFile, lower};
 use trainyard_workflow::permissions::{Level, Permissions};
@@ -33,6 +35,18 @@ pub enum SecretSource {
     File(PathBuf),
 }
 
+/// A value that was given on the command line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kept {
+    /// As written; secrets in it are names.
+    Value(String),
+    /// From the caller's environment.
+    Variable,
+    /// It holds something masked, and must be given again.
+    Masked,
+}
+
 /// The call, as the history keeps it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Call {
@@ -41,7 +55,11 @@ pub struct Call {
     matrix: Vec<(String, String)>,
     secrets: Vec<(String, SecretSource)>,
     vars: Vec<(String, String)>,
-    env: Vec<(String, String)>,
+    /// Variables for every step: where those came from that the caller's environment had.
+    env: Vec<(String, Kept)>,
+    jobs: usize,
+    /// Whether the payload was given, and so is not added to.
+    payload_given: bool,
     inherit_env: bool,
     labels: Vec<(String, bool)>,
     places: Places,
@@ -74,10 +92,10 @@ struct StoredFile {
 
 /// A call that was read back.
 pub struct Recalled {
-    /// Its settings, without secrets.
+    /// Its settings.
     pub settings: Settings,
-    /// The names of its secrets, and where they came from.
-    pub secrets: Vec<(String, SecretSource)>,
+    /// The names of secrets that are nowhere to be had.
+    pub missing: Vec<String>,
     /// The event.
     pub event: Event,
     /// The workflow.
@@ -89,6 +107,21 @@ pub struct Recalled {
 impl Call {
     /// What is kept of a call.
     pub fn new(settings: &Settings, event: &Event, lowered: &Lowered, inputs: &Value) -> Call {
+        let secrets = settings.secrets.iter();
+        let secrets =
+            Value::object(secrets.map(|(k, v)| (k.to_uppercase(), Value::from(v.as_str()))));
+        let mut masker = Masker::default();
+        masker.add_all(settings.secrets.iter().map(|(_, v)| v.as_str()));
+        let seal = Seal::new(&secrets, &masker);
+        let env = settings.env.iter().map(|(name, value)| {
+            let kept = match (settings.env_variables.contains(name), seal.seal(value)) {
+                (true, _) => Kept::Variable,
+                (false, Some(value)) => Kept::Value(value),
+                (false, None) => Kept::Masked,
+            };
+            (name.clone(), kept)
+        });
+        let sealed = |value: &Value| seal.seal_value(value).unwrap_or_default();
         let origin =
             |o: &Origin| (o.slug.clone(), o.reference.clone(), o.sha.clone(), o.folder.clone());
         Call {
@@ -98,7 +131,9 @@ impl Call {
             matrix: settings.matrix.clone(),
             secrets: settings.secret_sources.clone(),
             vars: settings.vars.clone(),
-            env: settings.env.clone(),
+            env: env.collect(),
+            jobs: settings.jobs,
+            payload_given: settings.request.payload.is_some(),
             inherit_env: settings.inherit_env,
             labels: settings.labels.clone(),
             places: settings.places.clone(),
@@ -110,9 +145,9 @@ impl Call {
                 head: event.head.clone(),
                 work_tree: event.work_tree,
                 repository: event.repository.clone(),
-                github: Value::Object(Arc::new(event.github.clone())),
+                github: sealed(&Value::Object(Arc::new(event.github.clone()))),
             },
-            inputs: inputs.clone(),
+            inputs: sealed(inputs),
             files: lowered
                 .files
                 .iter()
@@ -126,7 +161,12 @@ impl Call {
     }
 
     /// Reads it back.
-    pub fn recall(text: &str) -> Result<Recalled> {
+    ///
+    /// Secrets come by `again` from where the call had them; they are put back where they were.
+    pub fn recall(
+        text: &str,
+        again: impl Fn(&[(String, SecretSource)]) -> (Vec<(String, String)>, Vec<String>),
+    ) -> Result<Recalled> {
         if text.is_empty() {
             return Err(Error::new("the run was made by a version that kept nothing for re-runs")
                 .hint("trainyard run makes a new one"));
@@ -134,10 +174,37 @@ impl Call {
         let call: Call = serde_json::from_str(text).map_err(|e| {
             Error::new(format!("what the run kept for re-runs cannot be read: {e}"))
         })?;
-        let github = match &call.event.github {
-            Value::Object(object) => Object::clone(object),
+        let (secrets, missing) = again(&call.secrets);
+        let values =
+            Value::object(secrets.iter().map(|(k, v)| (k.to_uppercase(), Value::from(v.as_str()))));
+        let open = |value: &Value| unseal_value(value, &values).map_err(|name| needs_secret(&name));
+        let github = match open(&call.event.github)? {
+            Value::Object(object) => Object::clone(&object),
             _ => Object::new(),
         };
+        let inputs = open(&call.inputs)?;
+        let (mut env, mut env_variables) = (Vec::new(), Vec::new());
+        for (name, kept) in call.env {
+            let value = match kept {
+                Kept::Value(text) => unseal(&text, &values).map_err(|name| needs_secret(&name))?,
+                Kept::Variable => std::env::var(&name).map_err(|_| {
+                    Error::new(format!(
+                        "the run had {name} from the environment, which has none now"
+                    ))
+                    .hint(format!("set it: {name}=VALUE trainyard rerun"))
+                })?,
+                Kept::Masked => {
+                    return Err(Error::new(format!(
+                        "the value of --env {name} is secret, and not kept"
+                    ))
+                    .hint("trainyard run makes a new run"));
+                }
+            };
+            if std::env::var(&name).is_ok_and(|own| own == value) {
+                env_variables.push(name.clone());
+            }
+            env.push((name, value));
+        }
         let payload = github.get("event").cloned().unwrap_or_default();
         let event = Event {
             name: call.event.name,
@@ -150,28 +217,37 @@ impl Call {
             notes: Vec::new(),
         };
         let lowered = relower(&call.files, call.job.as_deref())?;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let settings = Settings {
             directory: call.directory,
             workflows: Vec::new(),
-            request: EventRequest { event: event.name.clone(), ..EventRequest::default() },
+            request: EventRequest {
+                event: event.name.clone(),
+                payload: call.payload_given.then(|| event.payload.clone()),
+                ..EventRequest::default()
+            },
             job: call.job,
             matrix: call.matrix,
-            secrets: Vec::new(),
-            secret_sources: call.secrets.clone(),
+            secrets,
+            secret_sources: call.secrets,
             vars: call.vars,
-            env: call.env,
+            env,
+            env_variables,
             inherit_env: call.inherit_env,
             labels: call.labels,
             places: call.places,
             quota: call.quota,
             builtin_actions: call.builtin_actions,
             keep: super::kept::Keep::Failed,
-            jobs: cores,
+            jobs: call.jobs,
             output: Output::Plain,
         };
-        Ok(Recalled { settings, secrets: call.secrets, event, lowered, inputs: call.inputs })
+        Ok(Recalled { settings, missing, event, lowered, inputs })
     }
+}
+
+fn needs_secret(name: &str) -> Error {
+    Error::new(format!("the run had the secret {name}, whose value is not kept"))
+        .hint(format!("give it again: --secret {name}=VALUE"))
 }
 
 /// The workflow from the texts that were kept.
@@ -231,7 +307,7 @@ pub fn secrets_again(
             SecretSource::Variable => std::env::var(name).ok(),
             SecretSource::File(path) => read(path)
                 .ok()
-                .and_then(|pairs| pairs.into_iter().find(|(n, _)| n == name))
+                .and_then(|pairs| pairs.into_iter().rfind(|(n, _)| n == name))
                 .map(|(_, value)| value),
         };
         match value {

@@ -39,6 +39,8 @@ pub struct Settings {
     pub vars: Vec<(String, String)>,
     /// Variables for every step.
     pub env: Vec<(String, String)>,
+    /// Those of them whose values the caller's environment has.
+    pub env_variables: Vec<String>,
     /// Whether steps get all of the caller's variables.
     pub inherit_env: bool,
     /// Labels that run here, or do not.

@@ -400,8 +400,10 @@ impl Ui {
         for FailedStep { job, step, log, pieces } in summary.failures.iter().take(MAX_FAILURES) {
             writeln!(self.out)?;
             writeln!(self.out, "{} {job} · {step}", self.paint(AnsiColor::Red, "✗"))?;
+            // On a screen a line that wraps pushes another one off it.
+            let width = self.live.as_ref().map_or(usize::MAX, |_| live::size().0.saturating_sub(5));
             for line in excerpt::excerpt(log, pieces, lines) {
-                writeln!(self.out, "    {line}")?;
+                writeln!(self.out, "    {}", live::cut(&line, width))?;
             }
         }
         let more = summary.failures.len().saturating_sub(MAX_FAILURES);

@@ -8,12 +8,13 @@ use super::{Whole, status};
 /// All of it. `jobs` are those that count; each names its earlier attempts.
 pub(super) fn value(whole: &Whole, attempt: Option<i64>) -> Value {
     let row = &whole.row;
-    let by_path = whole.by_path();
+    let by_name = whole.by_name();
     let jobs: Vec<Value> = whole
         .current(attempt)
         .into_iter()
         .map(|current| {
-            let all = by_path.iter().find(|jobs| jobs[0].path == current.path);
+            let same = |j: &JobRow| (j.node, j.attempt) == (current.node, current.attempt);
+            let all = by_name.iter().find(|jobs| jobs.iter().any(|j| same(j)));
             let mut value = job(whole, current);
             value["attempts"] = all
                 .into_iter()

@@ -39,26 +39,32 @@ struct Whole {
 }
 
 impl Whole {
-    /// The attempts at each job, the newest last, jobs in the order they first began.
-    fn by_path(&self) -> Vec<Vec<&JobRow>> {
-        let mut order: Vec<&str> = Vec::new();
-        let mut paths: BTreeMap<&str, Vec<&JobRow>> = BTreeMap::new();
+    /// The attempts at each job, the newest last, jobs in the order they first began. A matrix that
+    /// was expanded anew has other places: what people call a job is its name.
+    fn by_name(&self) -> Vec<Vec<&JobRow>> {
+        let mut order: Vec<(&str, usize)> = Vec::new();
+        let mut jobs: BTreeMap<(&str, usize), Vec<&JobRow>> = BTreeMap::new();
+        let mut counts: BTreeMap<(i64, &str), usize> = BTreeMap::new();
         for job in &self.jobs {
-            if !paths.contains_key(job.path.as_str()) {
-                order.push(&job.path);
+            // Of equal names in one attempt each is a job of its own.
+            let count = counts.entry((job.attempt, &job.name)).or_default();
+            let key = (job.name.as_str(), *count);
+            *count += 1;
+            if !jobs.contains_key(&key) {
+                order.push(key);
             }
-            paths.entry(&job.path).or_default().push(job);
+            jobs.entry(key).or_default().push(job);
         }
-        order.into_iter().filter_map(|path| paths.remove(path)).collect()
+        order.into_iter().filter_map(|key| jobs.remove(&key)).collect()
     }
 
     /// The jobs as they are now, or as they were after an attempt.
     fn current(&self, attempt: Option<i64>) -> Vec<&JobRow> {
         let until = attempt.unwrap_or(i64::MAX);
-        let newest = |jobs: Vec<&'_ JobRow>| {
-            jobs.into_iter().rfind(|j| j.attempt <= until).map(|j| (j.node, j.attempt))
-        };
-        let chosen: Vec<(i64, i64)> = self.by_path().into_iter().filter_map(newest).collect();
+        // One of an earlier attempt that was made anew since then counts up to there.
+        let counts = |j: &&&JobRow| j.attempt <= until && (attempt.is_some() || !j.superseded);
+        let newest = |jobs: Vec<&'_ JobRow>| jobs.iter().rfind(counts).map(|j| (j.node, j.attempt));
+        let chosen: Vec<(i64, i64)> = self.by_name().into_iter().filter_map(newest).collect();
         self.jobs.iter().filter(|j| chosen.contains(&(j.node, j.attempt))).collect()
     }
 
@@ -162,13 +168,13 @@ fn text(whole: &Whole, attempt: Option<i64>) {
 
 /// The attempts at each job, side by side.
 fn attempts(whole: &Whole) {
-    let by_path = whole.by_path();
-    let names = by_path.iter().filter_map(|jobs| jobs.last()).map(|j| j.name.chars().count());
+    let by_name = whole.by_name();
+    let names = by_name.iter().filter_map(|jobs| jobs.last()).map(|j| j.name.chars().count());
     let width = names.max().unwrap_or(0).clamp(3, 40);
     let cells: Vec<String> =
         (1..=whole.row.attempt).map(|n| format!("{:<18}", format!("#{n}"))).collect();
     outln!("  {:<width$}  {}", "job", cells.join("").trim_end());
-    for jobs in by_path {
+    for jobs in by_name {
         let Some(newest) = jobs.last() else { continue };
         let cell = |n: i64| match jobs.iter().find(|j| j.attempt == n) {
             Some(job) => {

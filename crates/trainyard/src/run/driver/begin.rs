@@ -77,7 +77,6 @@ impl Driver<'_, '_> {
                 .hint("trainyard view shows it"));
         }
         row.status = "running".into();
-        self.journal.commit()?;
         let github = self.github(&row, &plan);
         let semantics = self.semantics(&plan, &github);
         self.ui.show(&Show::RunBegan {

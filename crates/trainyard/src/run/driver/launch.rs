@@ -20,8 +20,8 @@ use crate::host::environment;
 use crate::host::job::{self, Happening, Surroundings};
 use crate::host::workspace::Workspace;
 use crate::paths::{WorkFolder, job_log};
-use crate::run::assignment::{RunFacts, job_facts, machine};
-use crate::run::kept::{self, Keep, Kept};
+use crate::run::assignment::{RunFacts, job_facts, machine, sees_own_secrets};
+use crate::run::kept::{self, Held, Keep, Kept};
 use crate::run::services::{self, JobIdentity};
 use crate::ui::Event as Show;
 
@@ -74,7 +74,8 @@ impl Driver<'_, '_> {
         node: InstanceId,
         epoch: u32,
     ) -> std::result::Result<LiveJob, String> {
-        let resumed = self.runs[index].resumed.take_if(|k| k.node == i64::from(node.0));
+        let mut resumed = self.runs[index].resumed.take_if(|k| k.kept.node == i64::from(node.0));
+        let marks = resumed.as_ref().map(|h| (h.kept.marks.clone(), h.kept.attempt));
         let run = &self.runs[index];
         let world = self.world;
         let name = world.event.repository.rsplit('/').next().unwrap_or("repository");
@@ -82,16 +83,16 @@ impl Driver<'_, '_> {
         let resume = run.state.instance(node).resume;
         let event = &self.runs[index].event_text;
         let (folder, workspace) = match &resumed {
-            Some(kept) => {
-                let folder = kept.take(&world.data).map_err(|e| e.message)?;
-                let workspace = Workspace::reopen(&folder.path, name, &self.tools, event);
-                (folder, workspace.map_err(|e| e.message)?)
+            // Whatever goes wrong from here on, it is put aside again.
+            Some(held) => {
+                let workspace = Workspace::reopen(&held.kept.place, name, &self.tools, event);
+                (None, workspace.map_err(|e| e.message)?)
             }
             None => {
                 let folder = WorkFolder::take(&world.data, &world.event.repository)
                     .map_err(|e| e.message)?;
                 let workspace = Workspace::create(&folder.path, name, &self.tools, event);
-                (folder, workspace.map_err(|e| e.message)?)
+                (Some(folder), workspace.map_err(|e| e.message)?)
             }
         };
         let access = self.access(index, node, epoch)?;
@@ -106,16 +107,13 @@ impl Driver<'_, '_> {
             access: access.as_ref(),
         };
         let mut machine = machine(&run.semantics, &run.state, node, &workspace, &facts)?;
-        if let (Some(step), Some(kept)) = (resume, &resumed) {
-            let source = format!("attempt {}", kept.attempt);
-            if let Err(why) = machine.resume(step as usize, &kept.marks, &source) {
-                workspace.close();
-                let _ = kept.give_back(&world.data);
-                return Err(why);
-            }
-            // From here on it is the new attempt's.
-            kept.remove(&world.data);
+        if let (Some(step), Some((marks, attempt))) = (resume, &marks)
+            && let Err(why) = machine.resume(step as usize, marks, &format!("attempt {attempt}"))
+        {
+            workspace.close();
+            return Err(why);
         }
+        let own_secrets = sees_own_secrets(&run.semantics, &run.state, node, &facts);
         let limit = run.state.instance(node).resolved.as_ref().map_or(0, |r| r.timeout_ms);
         let log = job_log(&world.data, run.row.id, node.0, run.row.attempt);
         let job_facts = JobFacts {
@@ -167,12 +165,17 @@ impl Driver<'_, '_> {
             node: i64::from(node.0),
             attempt: run.row.attempt,
             job: name.clone(),
-            place: folder.path.clone(),
+            path: run.state.path(node),
+            own_secrets,
+            bad: false,
+            place: workspace.root.clone(),
             at: 0,
             marks: Vec::new(),
             failed: None,
             pre_stages: 0,
         };
+        // It begins: from here on a kept workspace is this attempt's.
+        let folder = folder.or_else(|| resumed.take().and_then(Held::into_folder));
         let thread = {
             let (workspace, log) = (workspace.clone(), log.clone());
             std::thread::spawn(move || {
@@ -196,9 +199,10 @@ impl Driver<'_, '_> {
                         watch: &mut watch,
                     },
                 );
+                let bad = end.outcome != Outcome::Success;
                 let keeps = match keep {
                     Keep::Always => true,
-                    Keep::Failed => end.outcome != Outcome::Success,
+                    Keep::Failed => bad,
                     Keep::Never => false,
                 };
                 kept.marks = std::mem::take(&mut end.marks);
@@ -208,6 +212,7 @@ impl Driver<'_, '_> {
                 let _ = sender.send(Message::Ended(index, node, epoch, end));
                 workspace.close();
                 kept.at = now().0;
+                kept.bad = bad;
                 // One that cannot be kept is gone, as if it were not to be.
                 if !keeps || kept.keep(&data).is_err() {
                     workspace.remove();

@@ -41,7 +41,7 @@ use crate::run::assignment::Secrets;
 use crate::run::event::Event;
 use crate::run::files::Tree;
 use crate::run::groups::{Groups, Ticket};
-use crate::run::kept::Kept;
+use crate::run::kept::Held;
 use crate::ui::{Event as Show, RunSummary, Ui};
 use trainyard_store::{Journal, RunRow};
 
@@ -72,7 +72,7 @@ pub struct Again {
     /// What first ends it, if it never ended, and what then begins it again.
     pub commands: Vec<Command>,
     /// The workspace that the resumed job goes on in.
-    pub resumed: Option<Kept>,
+    pub resumed: Option<Held>,
 }
 
 /// What the driver works with.
@@ -175,7 +175,7 @@ struct Run {
     /// When nodes became ready, were offered, and got a place: milliseconds since the epoch.
     waits: BTreeMap<InstanceId, Wait>,
     /// The workspace that a resumed job goes on in.
-    resumed: Option<Kept>,
+    resumed: Option<Held>,
     not_run: BTreeSet<InstanceId>,
     summary: RunSummary,
     over: bool,

@@ -43,6 +43,11 @@ impl Driver<'_, '_> {
                         run.state.instances().filter(|(id, i)| i.superseded || reset.contains(id));
                     let nodes: Vec<i64> = again.map(|(id, _)| i64::from(id.0)).collect();
                     let id = run.row.id;
+                    let gone = run.state.instances().filter(|(_, i)| i.superseded);
+                    for node in gone.map(|(node, _)| i64::from(node.0)) {
+                        self.journal.supersede_job(id, node)?;
+                        crate::run::kept::forget(&self.world.data, id, node);
+                    }
                     let store = open_store(&self.world.data)?;
                     store.supersede_artifacts(id, &nodes).map_err(|e| Error::new(e.to_string()))?;
                 }
@@ -105,6 +110,7 @@ impl Driver<'_, '_> {
             started,
             ended: settled.at.0,
             log,
+            superseded: false,
         };
         self.journal.add_job(run.row.id, &row)?;
         match run.summary.counts.iter_mut().find(|(k, _)| k == word) {

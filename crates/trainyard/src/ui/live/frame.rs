@@ -59,7 +59,10 @@ impl Line {
 }
 
 /// The beginning of a text, with a sign that there was more. Control characters are left out.
-fn cut(text: &str, width: usize) -> String {
+pub fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
     let mut out = String::new();
     let mut used = 0;
     for c in text.chars() {
@@ -250,7 +253,9 @@ fn of_job(job: &Job, indent: &str, detail: Detail, columns: usize, at: i64) -> V
         lines.push(line.fit(columns, &duration(millis)));
     }
     let last = if job.failed() { &job.error } else { &job.last };
-    if !last.is_empty() && (job.failed() || job.state == State::Running) {
+    // The exit code of a step says less than its name.
+    let says = !last.is_empty() && !last.starts_with("Process completed");
+    if says && (job.failed() || job.state == State::Running) {
         let color = if job.failed() { Some(AnsiColor::Red) } else { grey };
         let line = Line::default().add(color, format!("{indent}    {}", clean(last)));
         lines.push(line.fit(columns, ""));

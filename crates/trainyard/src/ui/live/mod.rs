@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Event;
+pub use frame::cut;
 use tree::Tree;
 
 /// Between two frames.

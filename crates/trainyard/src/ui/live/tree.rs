@@ -43,6 +43,8 @@ pub(super) struct Job {
     pub millis: i64,
     pub steps: BTreeMap<usize, Step>,
     pub log: PathBuf,
+    /// Where the log of the step that began last begins.
+    pub since: u64,
     /// The last line of its log, without colours.
     pub last: String,
     /// The first error that was annotated.
@@ -113,6 +115,7 @@ impl Tree {
                     millis: 0,
                     steps: BTreeMap::new(),
                     log: PathBuf::new(),
+                    since: 0,
                     last: String::new(),
                     error: String::new(),
                 });
@@ -138,6 +141,7 @@ impl Tree {
                 if let Some(job) = self.job(*run, *node) {
                     let (name, state) = ((*step).to_owned(), State::Running);
                     job.last = String::new();
+                    job.since = job.log.metadata().map_or(0, |m| m.len());
                     job.steps.insert(*index, Step { name, state, began: at, millis: 0 });
                 }
             }
@@ -176,18 +180,19 @@ impl Tree {
     pub fn read_last_lines(&mut self) {
         let running = self.runs.iter_mut().flat_map(|r| r.jobs.values_mut());
         for job in running.filter(|j| j.state == State::Running) {
-            if let Some(line) = last_line(&job.log) {
+            if let Some(line) = last_line(&job.log, job.since) {
                 job.last = line;
             }
         }
     }
 }
 
-/// The last line of a file that says something, without colours; none if it is a command's.
-fn last_line(log: &std::path::Path) -> Option<String> {
+/// The last line of a file from there on that says something, without colours; none if it is a
+/// command's.
+fn last_line(log: &std::path::Path, since: u64) -> Option<String> {
     let mut file = File::open(log).ok()?;
     let end = file.seek(SeekFrom::End(0)).ok()?;
-    file.seek(SeekFrom::Start(end.saturating_sub(LAST_LINE))).ok()?;
+    file.seek(SeekFrom::Start(end.saturating_sub(LAST_LINE).max(since))).ok()?;
     let mut bytes = Vec::new();
     file.take(LAST_LINE).read_to_end(&mut bytes).ok()?;
     let text = String::from_utf8_lossy(&bytes);

@@ -5,12 +5,14 @@
 #   make bench  against act and bare shells, interleaved
 #   make soak   a hundred thousand seeds of the simulator (SEEDS=N for another number, FROM=N to go on)
 #   make corpus WORKFLOWS=DIR   checks the workflow files in DIR, and a hundred thousand mutations of them
+#   make hostile   the hostile inputs as one suite, with a report in target/hostile.md
+#   make session   records the terminal session that the README shows
 #   make differential BUNDLES=DIR   the built-in actions beside the published ones (DIR holds OWNER/NAME.git)
 
 CARGO ?= cargo
 DEMO := $(or $(TMPDIR),/tmp)/trainyard-demo
 
-.PHONY: demo test bench differential soak corpus tools
+.PHONY: demo test bench differential soak corpus hostile session tools
 
 demo:
 	$(CARGO) build --release -p trainyard
@@ -50,3 +52,12 @@ corpus: tools
 	$(CARGO) build --release -p trainyard-lint --example mutate
 	python3 bench/corpus.py "$(WORKFLOWS)"
 	target/release/examples/mutate "$(WORKFLOWS)" 100000
+
+hostile: tools
+	python3 bench/hostile.py target/hostile.md
+
+session: tools
+	$(CARGO) build --release -p trainyard
+	python3 -m venv target/session
+	target/session/bin/pip install -q pyte
+	target/session/bin/python bench/session.py docs/session.cast docs/session.md

@@ -47,7 +47,7 @@ fn strangers(source: &Source, lines: &[&str]) -> Vec<Diagnostic> {
     let mut at = 0;
     for line in lines {
         for name in named(line) {
-            if !crate::RULES.iter().any(|r| r.id == name) {
+            if !crate::is_known(name) {
                 let start = at + line.find(name).unwrap_or(0);
                 let span = trainyard_diagnostics::Span::new(start, start + name.len());
                 let message = format!("There is no rule '{name}'");

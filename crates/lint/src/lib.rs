@@ -38,6 +38,26 @@ pub struct Settings {
     pub labels: Vec<String>,
 }
 
+/// Warnings of the readers that are no rules of their own, and can be left or turned off as well.
+pub const READERS: &[&str] = &[
+    "action/input-required",
+    "action/input-unknown",
+    "action/output-unknown",
+    "needs/unknown-context",
+    "needs/unknown-output",
+    "on/pattern",
+    "schema/unexpected-key",
+    "schema/unexpected-mapping",
+    "schema/unexpected-value",
+    "steps/later",
+    "steps/unknown-context",
+];
+
+/// Whether there is a rule or warning of that id.
+pub fn is_known(id: &str) -> bool {
+    RULES.iter().any(|r| r.id == id) || READERS.contains(&id)
+}
+
 /// What the rules find, in the order of the file.
 pub fn lint(source: &Source, definition: Definition<'_>, settings: &Settings) -> Vec<Diagnostic> {
     let mut found = Vec::new();

@@ -137,7 +137,7 @@ enum Command {
         /// When workspaces are kept for `shell` and `rerun --from`
         #[arg(long, value_enum, default_value = "failed")]
         keep_workspaces: Keep,
-        /// Open a shell where the first failed job failed
+        /// When the run is over, open a shell where the first failed job failed
         #[arg(long)]
         shell_on_failure: bool,
         /// How the run is shown
@@ -295,7 +295,7 @@ struct RunArgs {
     /// When workspaces are kept for `shell` and `rerun --from`
     #[arg(long, value_enum, default_value = "failed")]
     keep_workspaces: Keep,
-    /// Open a shell where the first failed job failed
+    /// When the run is over, open a shell where the first failed job failed
     #[arg(long)]
     shell_on_failure: bool,
     /// How the run is shown
@@ -322,6 +322,7 @@ pub fn run() -> Result<Exit> {
                 _ => Instead::Nothing,
             };
             let shell_on_failure = args.shell_on_failure;
+            shell_possible(shell_on_failure, args.keep_workspaces)?;
             run::run(&settings(*args)?, instead, shell_on_failure)
         }
         Command::Rerun {
@@ -335,17 +336,20 @@ pub fn run() -> Result<Exit> {
             keep_workspaces,
             shell_on_failure,
             output,
-        } => rerun::rerun(rerun::Request {
-            run,
-            failed,
-            job,
-            from,
-            secrets: secrets(&secret, &secret_file)?.0,
-            jobs,
-            keep: keep_workspaces,
-            shell_on_failure,
-            output: output_or_default(output),
-        }),
+        } => {
+            shell_possible(shell_on_failure, keep_workspaces)?;
+            rerun::rerun(rerun::Request {
+                run,
+                failed,
+                job,
+                from,
+                secrets: secrets(&secret, &secret_file)?.0,
+                jobs,
+                keep: keep_workspaces,
+                shell_on_failure,
+                output: output_or_default(output),
+            })
+        }
         Command::Shell { run, job, secret, secret_file, command } => {
             let secrets = secrets(&secret, &secret_file)?.0;
             shell::shell(&shell::Request { run, job, secrets, command })
@@ -448,6 +452,20 @@ fn places(local: &[String], mirrors: &[PathBuf]) -> Result<Places> {
 fn folder_of(flag: &str, path: &std::path::Path) -> Result<PathBuf> {
     let found = std::fs::canonicalize(path).ok().filter(|p| p.is_dir());
     found.ok_or_else(|| Error::new(format!("--{flag}: there is no folder {}", path.display())))
+}
+
+/// Whether a shell could be opened after a failure: that is said before a long run, not after it.
+fn shell_possible(wanted: bool, keep: Keep) -> Result<()> {
+    use std::io::IsTerminal;
+    if wanted && !std::io::stdin().is_terminal() {
+        return Err(Error::new("--shell-on-failure needs a terminal")
+            .hint("trainyard shell RUN -- COMMAND runs a command there afterwards"));
+    }
+    if wanted && keep == Keep::Never {
+        return Err(Error::new("--shell-on-failure opens a shell in a workspace that is kept")
+            .hint("leave --keep-workspaces never out"));
+    }
+    Ok(())
 }
 
 /// Secrets by name and value, and where each came from; a later one wins.

@@ -33,7 +33,7 @@ fn severities_and_exit_codes() {
     repo.call(&["check", "--no-shellcheck"])
         .exits(0)
         .shows("script/injection")
-        .shows("1 remark more");
+        .shows("1 less serious");
     assert!(!repo.call(&["check", "--severity", "error"]).out.contains("injection"));
     let all = found(&repo, &["--severity", "info", "--no-shellcheck"]);
     let rules: Vec<&str> = all.iter().map(|(rule, ..)| rule.as_str()).collect();
@@ -63,14 +63,17 @@ fn comments_and_settings_turn_rules_off() {
 #[test]
 fn what_is_certain_is_fixed() {
     let repo = Repo::with(
-        "on: {push: {branches: [refs/heads/main], paths: ['./src/**']}}\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n      - run: |\n          echo \"::set-output name=v::$V\"   \n          echo \"::set-output name=w::$W\"\n",
+        "on:\n  push:\n    branches: ['feature/refs/heads/main', refs/heads/main]\n    paths: ['lib/a', '/a', \"./src/\"]\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n      - run: |\n          echo \"::set-output name=v::$V\"\n          echo \"::set-output name=w::done\"\n          bash -c '\n          echo \"::set-output name=x::done\"\n          '\n",
     );
-    repo.call(&["check", "--fix", "--no-shellcheck"]).shows("3 findings fixed");
+    repo.call(&["check", "--fix", "--no-shellcheck"]).shows("5 findings fixed");
     let text = std::fs::read_to_string(repo.path(".github/workflows/ci.yml")).unwrap();
-    assert!(text.contains("branches: [main], paths: ['src/**']"), "{text}");
-    assert!(text.contains("          echo \"w=$W\" >> \"$GITHUB_OUTPUT\"\n"), "{text}");
-    // What is not all that a line does is left to its author.
-    assert!(text.contains("echo \"::set-output name=v::$V\"   \n"), "{text}");
+    // Where the pattern stands, and not where its text stands first; what a change shows, too.
+    assert!(text.contains("branches: ['feature/refs/heads/main', main]"), "{text}");
+    assert!(text.contains("paths: ['lib/a', 'a', \"src/**\"]"), "{text}");
+    assert!(text.contains("          echo \"w=done\" >> \"$GITHUB_OUTPUT\"\n"), "{text}");
+    // What is computed may hold more than a line; what stands in a text is another program's.
+    assert!(text.contains("echo \"::set-output name=v::$V\"\n"), "{text}");
+    assert!(text.contains("echo \"::set-output name=x::done\"\n"), "{text}");
     repo.call(&["check", "--fix", "--no-shellcheck"]).shows("0 findings fixed");
 }
 

@@ -5,6 +5,8 @@
 //! escapes; `!` in front takes away. Patterns apply in order and the last that matches wins (GitHub's documentation, "Filter
 //! pattern cheat sheet").
 
+use trainyard_expression::Place;
+
 /// A pattern that is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
@@ -12,6 +14,8 @@ pub struct Pattern {
     pub text: String,
     /// Whether it takes away.
     pub negated: bool,
+    /// Where it stands, if it is of a file.
+    pub place: Place,
     /// Whether a `?` in front repeats nothing.
     pub odd_start: bool,
     items: Vec<Item>,
@@ -97,7 +101,7 @@ impl Pattern {
             items.push(Item { one, repeat: Repeat::Once });
         }
         let odd_start = body.starts_with('?');
-        Ok(Pattern { text: text.to_owned(), negated, odd_start, items })
+        Ok(Pattern { text: text.to_owned(), negated, place: Place::default(), odd_start, items })
     }
 
     /// Whether the whole name matches, `!` aside.

@@ -141,7 +141,8 @@ fn patterns(c: &mut Converter<'_, '_>, template: &Template) -> Vec<Pattern> {
     let mut out = Vec::new();
     for (text, place) in items(template) {
         match Pattern::parse(&text) {
-            Ok(pattern) => {
+            Ok(mut pattern) => {
+                pattern.place = place;
                 if pattern.odd_start {
                     c.warning(
                         "on/pattern",

@@ -36,8 +36,10 @@ impl JobMachine {
             Exit::Code(code) => {
                 (Outcome::Failure, Some(format!("Process completed with exit code {code}.")))
             }
+            // As shells and .NET count it.
             Exit::Signal(signal) => {
-                (Outcome::Failure, Some(format!("Process was ended by signal {signal}.")))
+                let code = 128 + signal;
+                (Outcome::Failure, Some(format!("Process completed with exit code {code}.")))
             }
             Exit::NotStarted(why) => (Outcome::Failure, Some(why.clone())),
         };

@@ -20,6 +20,8 @@ pub(crate) const RULE: Rule = Rule {
             "- run: echo \"::set-output name=v::$V\"",
             "- run: |\n    if x; then\n      echo '::set-output name=a_1::b c'\n    fi",
             "- run: echo ::save-state name=pid::42",
+            "- run: echo \"::set-output name=done::true\"",
+            "- run: |\n    echo '::save-state name=a::b'\n    echo \"::set-env name=A::b\"",
             "- run: echo \"::set-env name=A::b\"",
             "- run: echo \"::add-path::$HOME/bin\"",
             "- run: print(f'::set-output name=v::{v}')\n  shell: python",
@@ -33,6 +35,7 @@ pub(crate) const RULE: Rule = Rule {
             "- run: grep '::set-output' log",
             "- run: echo \"set-output name=v::x\"",
             "- run: echo \"see ::set-outputs name=x::\"",
+            "- run: |\n    # echo \"::set-output name=a::b\"\n    true",
         ],
     },
 };
@@ -51,16 +54,31 @@ fn check(c: &mut Context<'_>) {
         let text = c.source.slice(span);
         let mut from = 0;
         for line in text.split_inclusive('\n') {
+            if line.trim_start().starts_with('#') {
+                from += line.len();
+                continue;
+            }
             for (command, file, named) in COMMANDS {
                 let Some(found) = line.find(command) else { continue };
                 let begins = span.start + from + found;
                 let place =
                     Span::new(begins, begins + command.trim_end_matches("name=").trim_end().len());
                 let word = command.trim_matches(':').split([' ', ':']).next().unwrap_or_default();
-                let message = format!("The command `{word}` is deprecated");
+                let gone = ["set-env", "add-path"].contains(&word);
+                let message = match gone {
+                    true => format!("The command `{word}` does not work any more"),
+                    false => format!("The command `{word}` is deprecated"),
+                };
                 let what = if *named { "NAME=VALUE" } else { "FOLDER" };
-                let help = format!("echo \"{what}\" >> \"${file}\"");
-                let fix = is_posix(c, at).then(|| echo(line, command, file, *named)).flatten();
+                let posix = is_posix(c, at);
+                let help = match posix {
+                    true => format!("echo \"{what}\" >> \"${file}\""),
+                    false => {
+                        format!("add the line {what} to the file that the variable {file} names")
+                    }
+                };
+                let plain = posix && is_plain(&text[..from]);
+                let fix = plain.then(|| echo(line, command, file, *named)).flatten();
                 match fix {
                     Some(fixed) => {
                         let kept = line.trim_end_matches(['\n', '\r']);
@@ -73,6 +91,12 @@ fn check(c: &mut Context<'_>) {
             from += line.len();
         }
     }
+}
+
+/// Whether nothing that is open before a line makes it part of a text: a quote, a here-document.
+fn is_plain(before: &str) -> bool {
+    let quotes = |q: char| before.chars().filter(|c| *c == q).count() % 2 == 0;
+    !before.contains("<<") && quotes('"') && quotes('\'')
 }
 
 /// Whether the script is one of bash or sh for certain.
@@ -101,7 +125,8 @@ fn echo(line: &str, command: &str, file: &str, named: bool) -> Option<String> {
     let quote = after.chars().next().filter(|c| *c == '"' || *c == '\'')?;
     // One text in quotes and nothing behind it; none within it that ends it.
     let inner = after.strip_prefix(quote)?.strip_suffix(quote)?;
-    if inner.contains(quote) || inner.contains('\\') || inner.contains("%0A") {
+    // A value that is computed may hold more than a line, or what only the command understood.
+    if inner.contains([quote, '\\', '$', '`', '%']) {
         return None;
     }
     let rest = inner.strip_prefix(command)?;

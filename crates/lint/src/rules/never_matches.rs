@@ -3,6 +3,7 @@
 use trainyard_diagnostics::{Fix, Severity, Span};
 use trainyard_workflow::glob::Pattern;
 use trainyard_workflow::model::RefFilter;
+use trainyard_workflow::span_of;
 
 use super::Rule;
 use crate::context::Context;
@@ -51,11 +52,10 @@ fn check(c: &mut Context<'_>) {
             (&trigger.tags, Of::Tags),
             (&trigger.paths, Of::Paths),
         ];
-        let mut from = trigger.span.start;
         for (filter, of) in filters {
             for pattern in patterns(filter) {
                 if let Some((why, better)) = fault(&pattern.text, of) {
-                    report(c, &mut from, &pattern.text, &why, better);
+                    report(c, pattern, &why, better);
                 }
             }
         }
@@ -66,16 +66,20 @@ fn patterns(filter: &RefFilter) -> impl Iterator<Item = &Pattern> {
     filter.include.iter().chain(&filter.ignore).flatten()
 }
 
-fn report(c: &mut Context<'_>, from: &mut usize, text: &str, why: &str, better: Option<String>) {
-    let Some(start) = c.source.text()[*from..].find(text).map(|i| *from + i) else { return };
-    let span = Span::new(start, start + text.len());
+fn report(c: &mut Context<'_>, pattern: &Pattern, why: &str, better: Option<String>) {
+    let whole = span_of(pattern.place);
+    let text = &pattern.text;
     let message = format!("The pattern '{text}' matches nothing: {why}");
-    match better {
-        Some(better) => {
+    // In quotes, as it is written; where it is written otherwise there is no fix.
+    let inside = c.source.slice(whole).find(text.as_str()).map(|i| whole.start + i);
+    match (better, inside) {
+        (Some(better), Some(start)) => {
+            let span = Span::new(start, start + text.len());
             let help = format!("write '{better}'");
             c.report_fix(span, message, help, Fix { span, text: better });
         }
-        None => c.report(span, message, "compare it with the names it is meant for"),
+        (Some(better), None) => c.report(whole, message, format!("write '{better}'")),
+        (None, _) => c.report(whole, message, "compare it with the names it is meant for"),
     }
 }
 

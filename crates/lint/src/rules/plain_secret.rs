@@ -21,6 +21,8 @@ pub(crate) const RULE: Rule = Rule {
             "- run: |\n    cat > key <<E\n    -----BEGIN OPENSSH PRIVATE KEY-----\n    E",
             "- run: curl -u me:hf_abcdefghijABCDEFGHIJabcdefghijABCD x",
             "jobs:\n  a:\n    runs-on: ubuntu-latest\n    container: {image: x, credentials: {username: me, password: hunter2}}\n    steps: [{run: x}]",
+            "- run: x\n  env: {OPENAI_API_KEY: sk-proj-Ab1Cd2Ef3Gh4Ij5Kl6Mn7Op8Qr9St0Uv1Wx2Yz3Ab4}",
+            "- run: x\n  env: {WANDB_API_KEY: 0123456789abcdef0123456789abcdef01234567}",
             "- run: x\n  env: {ALL: '${{ toJSON(secrets) }}'}",
             "jobs:\n  a:\n    runs-on: ubuntu-latest\n    services: {db: {image: x, credentials: {username: me, password: hunter2}}}\n    steps: [{run: x}]",
         ],
@@ -31,6 +33,7 @@ pub(crate) const RULE: Rule = Rule {
             "jobs:\n  a:\n    runs-on: ubuntu-latest\n    container: {image: x, credentials: {username: me, password: '${{ secrets.P }}'}}\n    steps: [{run: x}]",
             "- run: x\n  env: {TOKEN: xxxxxxxxxxxxxxxxxxxx, PASSWORD: postgres}",
             "- run: x\n  env: {ONE: '${{ toJSON(secrets.ONE) }}'}",
+            "- run: x\n  env: {WANDB_API_KEY: '${{ secrets.W }}', SHA: 0123456789abcdef0123456789abcdef01234567}",
             "- run: openssl genrsa | grep 'BEGIN PRIVATE KEY'",
         ],
     },
@@ -52,6 +55,8 @@ const KINDS: &[(&str, usize, &str)] = &[
     ("xoxp-", 24, "a token of Slack"),
     ("AIza", 35, "a key of Google"),
     ("sk-ant-", 40, "a key of Anthropic"),
+    ("sk-proj-", 40, "a key of OpenAI"),
+    ("sk-svcacct-", 40, "a key of OpenAI"),
     ("dckr_pat_", 27, "a token of Docker"),
 ];
 const PRIVATE_KEYS: &[&str] = &[
@@ -86,6 +91,21 @@ fn check(c: &mut Context<'_>) {
         for (start, _) in text.match_indices(key) {
             let span = Span::new(start, start + key.len());
             c.report(span, "This is a private key, for everybody to read", help);
+        }
+    }
+    // A key of Weights & Biases is a number and nothing more: its name tells it.
+    for (start, name) in text.match_indices("WANDB_API_KEY") {
+        let rest = &text[start + name.len()..];
+        let value = rest.trim_start_matches([':', '=', ' ', '"', '\'']);
+        let hex = value.chars().take_while(char::is_ascii_hexdigit).count();
+        if hex == 40 && value.len() != rest.len() {
+            let from = start + name.len() + (rest.len() - value.len());
+            let span = Span::new(from, from + hex);
+            c.report(
+                span,
+                "This looks like a key of Weights & Biases, for everybody to read",
+                help,
+            );
         }
     }
     passwords(c);

@@ -27,6 +27,8 @@ pub(crate) const RULE: Rule = Rule {
             "jobs:\n  a: {runs-on: ubuntu-latest, steps: [{run: x}]}\n  b: {needs: a, if: always() && needs.a.result == 'succeeded', runs-on: ubuntu-latest, steps: [{run: x}]}",
             "on: {pull_request: {types: [opened]}}\njobs: {a: {if: github.event.action == 'closed', runs-on: ubuntu-latest, steps: [{run: x}]}}",
             "- run: x\n  if: job.status != 'failed'",
+            "- run: x\n  if: github.ref == 'main'",
+            "- run: x\n  if: github.ref == 'refs/head/main'",
             "on: {workflow_dispatch: {inputs: {to: {type: choice, options: [dev, prod]}}}}\njobs: {a: {if: inputs.to == 'production', runs-on: ubuntu-latest, steps: [{run: x}]}}",
         ],
         good: &[
@@ -40,9 +42,13 @@ pub(crate) const RULE: Rule = Rule {
             "on: [workflow_call, push]\njobs: {a: {if: github.event_name == 'schedule', runs-on: ubuntu-latest, steps: [{run: x}]}}",
             "on: {workflow_call: {inputs: {to: {type: string}}}, push: {}}\njobs: {a: {if: inputs.to == 'x' || github.event_name == 'issues', runs-on: ubuntu-latest, steps: [{run: x}]}}",
             "- run: x\n  if: false",
+            "- run: x\n  if: github.ref == 'refs/heads/main' || github.ref_name == 'main'",
         ],
     },
 };
+
+/// Values that a message names.
+const MAX_SHOWN: usize = 8;
 
 fn check(c: &mut Context<'_>) {
     let mut conditions: Vec<(&Condition, Option<&Job>)> = Vec::new();
@@ -84,7 +90,18 @@ fn impossible(
             let met = values.iter().any(|v| v.eq_ignore_ascii_case(wanted));
             let shown: Vec<&str> =
                 values.iter().map(String::as_str).filter(|v| !v.is_empty()).collect();
-            (!met && !shown.is_empty()).then(|| format!("{path} is one of {}", shown.join(", ")))
+            let more = if shown.len() > MAX_SHOWN { ", …" } else { "" };
+            let list = shown[..shown.len().min(MAX_SHOWN)].join(", ");
+            (!met && !shown.is_empty()).then(|| format!("{path} is one of {list}{more}"))
+        }
+        Known::Ref => {
+            let full =
+                ["refs/heads/", "refs/tags/", "refs/pull/"].iter().any(|p| wanted.starts_with(p));
+            (!full && !wanted.is_empty() && !wanted.starts_with("refs/gh")).then(|| {
+                format!(
+                    "{path} is a full ref, as 'refs/heads/main' (github.ref_name is the name alone)"
+                )
+            })
         }
         // A text meets a boolean as a number: 'true' is none, '1' and '' are.
         Known::Boolean => {

@@ -11,6 +11,8 @@ pub(super) enum Known {
     OneOf(Vec<String>),
     /// A boolean.
     Boolean,
+    /// A full ref.
+    Ref,
     /// Nothing.
     Anything,
 }
@@ -25,6 +27,7 @@ pub(super) fn of(path: &str, workflow: Option<&Workflow>, job: Option<&Job>) -> 
     match parts[..] {
         ["runner", "os"] => texts(&["Linux", "Windows", "macOS"]),
         ["runner", "arch"] => texts(&["X86", "X64", "ARM", "ARM64"]),
+        ["github", "ref"] => Known::Ref,
         ["github", "ref_type"] => texts(&["branch", "tag"]),
         ["job", "status"] => texts(&["success", "failure", "cancelled"]),
         ["steps", _, "outcome" | "conclusion"] | ["needs", _, "result"] => {

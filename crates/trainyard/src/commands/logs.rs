@@ -3,7 +3,7 @@
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use super::means_job;
-use super::view::find;
+use super::view::{find, open_jobs};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::paths::data_dir;
@@ -50,29 +50,63 @@ pub fn logs(run: Option<i64>, which: &Which) -> Result<Exit> {
                 continue;
             }
             any = true;
-            let again = match job.attempt {
-                1 => String::new(),
-                attempt => format!("  (attempt {attempt})"),
-            };
-            let shown = writeln!(out, "── {} · {}{again}", job.name, step.name)
-                .and_then(|()| copy(&job.log, &step.pieces, &mut out));
-            match shown {
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                    return Ok(Exit::Success);
-                }
-                Err(error) => {
-                    return Err(Error::new(format!("the log {} cannot be read: {error}", job.log)));
-                }
-                Ok(()) => {}
+            let heading = format!("{} · {}", job.name, step.name);
+            if !show(&mut out, &heading, job.attempt, &job.log, &step.pieces)? {
+                return Ok(Exit::Success);
             }
+        }
+        // What a step printed that never ended, as its process was killed.
+        let said = steps.iter().filter(|s| (s.node, s.attempt) == (job.node, job.attempt));
+        let end = said.flat_map(|s| &s.pieces).map(|p| p.1).max().unwrap_or(0);
+        let size = std::fs::metadata(&job.log).map_or(0, |m| m.len());
+        let whole = which.step.is_none();
+        if whole && size > end && matches!(job.outcome.as_str(), "lost" | "cancelled") {
+            any = true;
+            let heading = format!("{} · (cut short)", job.name);
+            if !show(&mut out, &heading, job.attempt, &job.log, &[(end, size)])? {
+                return Ok(Exit::Success);
+            }
+        }
+    }
+    // Jobs that are not over show what is there of their logs.
+    let open =
+        if which.step.is_none() && !which.failed { open_jobs(&journal, &row)? } else { Vec::new() };
+    for job in
+        open.iter().filter(|j| which.job.as_ref().is_none_or(|w| j.name.eq_ignore_ascii_case(w)))
+    {
+        let Some(log) = &job.log else { continue };
+        any = true;
+        let size = std::fs::metadata(log).map_or(0, |m| m.len());
+        let heading = format!("{} · ({})", job.name, job.state);
+        if !show(&mut out, &heading, row.attempt, &log.to_string_lossy(), &[(0, size)])? {
+            return Ok(Exit::Success);
         }
     }
     // A reader that has gone away has seen enough.
     let _ = out.flush();
     if !any {
         eprintln!("no such logs in run {}", row.id);
+        let asked = which.job.is_some() || which.step.is_some() || which.attempt.is_some();
+        return Ok(if asked { Exit::Invalid } else { Exit::Success });
     }
     Ok(Exit::Success)
+}
+
+/// Prints pieces of a log under a heading; false if nobody reads any more.
+fn show(
+    out: &mut dyn Write,
+    heading: &str,
+    attempt: i64,
+    log: &str,
+    pieces: &[(u64, u64)],
+) -> Result<bool> {
+    let again = if attempt > 1 { format!("  (attempt {attempt})") } else { String::new() };
+    let shown = writeln!(out, "── {heading}{again}").and_then(|()| copy(log, pieces, out));
+    match shown {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Error::new(format!("the log {log} cannot be read: {error}"))),
+        Ok(()) => Ok(true),
+    }
 }
 
 fn copy(log: &str, pieces: &[(u64, u64)], out: &mut dyn Write) -> io::Result<()> {

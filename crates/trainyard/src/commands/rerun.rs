@@ -103,7 +103,9 @@ pub fn rerun(request: Request) -> Result<Exit> {
     }
     let mut commands = replayed.ending.clone();
     commands.push(begin);
-    let repo = Repository::find(&settings.directory)?;
+    let repo = Repository::find(&settings.directory).map_err(|error| {
+        error.hint(format!("the run was of the repository in {}", settings.directory.display()))
+    })?;
     let tree = match event.work_tree {
         true => Tree::Work(repo.root.clone()),
         false => Tree::Commit(repo.clone(), event.head.sha.clone()),
@@ -118,6 +120,10 @@ pub fn rerun(request: Request) -> Result<Exit> {
             root.path
         );
         ui.show(&Show::Note(&note));
+    }
+    if resumed.is_some() && event.work_tree {
+        let note = "it goes on in the workspace as it was kept: what changed in the repository since is not in it";
+        ui.show(&Show::Note(note));
     }
     let (file, run) = (std::sync::Arc::clone(root), row.id);
     let (state, sequence) = (replayed.state_before(&journal, run)?, replayed.sequence);
@@ -231,8 +237,11 @@ fn choose(
     if request.failed || (request.from.is_some() && request.job.is_none()) {
         nodes.retain(failed);
         if nodes.is_empty() {
-            return Err(Error::new(format!("no job of run {run} failed"))
-                .hint(format!("trainyard rerun {run} runs all of them again")));
+            let error = Error::new(format!("no job of run {run} failed"));
+            return Err(error.hint(match request.from.is_some() {
+                true => "name the job that is to go on from a step: --job NAME".to_owned(),
+                false => format!("trainyard rerun {run} runs all of them again"),
+            }));
         }
     }
     Ok(nodes)

@@ -24,7 +24,11 @@ pub fn runs(limit: usize) -> Result<Exit> {
     }
     for row in rows {
         let branch = row.reference.trim_start_matches("refs/heads/");
-        let time = row.ended.map(|e| duration(e - row.started)).unwrap_or_default();
+        // Between attempts a run rests.
+        let time = match row.attempt {
+            1 => row.ended.map(|e| duration(e - row.started)).unwrap_or_default(),
+            attempts => format!("{attempts} tries"),
+        };
         outln!(
             "{:>5}  {:<11}  {:<20}  {:<12}  {:<14}  {:>7}  {}",
             row.id,

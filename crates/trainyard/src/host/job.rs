@@ -34,6 +34,8 @@ const MAX_REMARKS: usize = 1_000;
 const MAX_REMARK: usize = 64 * 1024;
 /// How late the file of a log that is looked at may be.
 const SHOWN_AFTER: Duration = Duration::from_millis(100);
+/// How much of a log a machine that dies may take with it.
+const KEPT_AFTER: Duration = Duration::from_secs(1);
 /// Time for the output to close after a process ended.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -541,10 +543,8 @@ impl Runner {
                 due = Some(due.map_or(at, |d| d.min(at)));
             }
         }
-        if around.live
-            && let Some(since) = self.log.dirty
-        {
-            let at = since + SHOWN_AFTER;
+        if let Some(since) = self.log.dirty {
+            let at = since + if around.live { SHOWN_AFTER } else { KEPT_AFTER };
             if now >= at {
                 let _ = self.log.file.flush();
                 self.log.dirty = None;

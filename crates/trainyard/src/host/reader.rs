@@ -33,7 +33,9 @@ pub trait Sink {
 impl OutputReader {
     /// Takes what was read.
     pub fn push(&mut self, bytes: &[u8], sink: &mut impl Sink) {
-        let Some(newline) = memchr::memrchr(b'\n', bytes) else {
+        // A progress bar returns to the start of its line: a line ends there, too (the runner reads
+        // with .NET's `ReadLine`).
+        let Some(newline) = memchr::memrchr2(b'\n', b'\r', bytes) else {
             self.line.extend_from_slice(bytes);
             if self.line.len() > MAX_LINE {
                 let piece = std::mem::take(&mut self.line);
@@ -92,11 +94,16 @@ impl OutputReader {
         let mut plain = 0;
         let mut at = 0;
         while at < rest.len() {
-            let end = memchr::memchr(b'\n', &rest[at..]).map_or(rest.len(), |i| at + i + 1);
+            let end = match memchr::memchr2(b'\n', b'\r', &rest[at..]).map(|i| at + i) {
+                Some(i) if rest[i..].starts_with(b"\r\n") => i + 2,
+                Some(i) => i + 1,
+                None => rest.len(),
+            };
             let line = &rest[at..end];
             if may_hold_command(line) || sink.wants_all() {
                 self.emit_if_any(&rest[plain..at], sink);
                 let text = line.strip_suffix(b"\n").unwrap_or(line);
+                let text = text.strip_suffix(b"\r").unwrap_or(text);
                 sink.line(&String::from_utf8_lossy(text));
                 self.ended_with_newline = true;
                 plain = end;

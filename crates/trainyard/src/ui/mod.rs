@@ -17,6 +17,8 @@ use trainyard_model::Outcome;
 const MAX_FAILURES: usize = 5;
 const MIN_EXCERPT: usize = 8;
 const MAX_EXCERPT: usize = 20;
+/// Characters of a line of them.
+const MAX_LINE: usize = 400;
 /// Annotations that stand below a run.
 const MAX_ERRORS: usize = 10;
 
@@ -401,7 +403,7 @@ impl Ui {
             writeln!(self.out)?;
             writeln!(self.out, "{} {job} · {step}", self.paint(AnsiColor::Red, "✗"))?;
             // On a screen a line that wraps pushes another one off it.
-            let width = self.live.as_ref().map_or(usize::MAX, |_| live::size().0.saturating_sub(5));
+            let width = self.live.as_ref().map_or(MAX_LINE, |_| live::size().0.saturating_sub(5));
             for line in excerpt::excerpt(log, pieces, lines) {
                 writeln!(self.out, "    {}", live::cut(&line, width))?;
             }

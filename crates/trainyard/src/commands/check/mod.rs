@@ -10,7 +10,9 @@ use trainyard_diagnostics::{
     Diagnostic, FileReport, Severity, Source, Span, has_errors, render_github, render_json,
     render_text,
 };
-use trainyard_lint::{Definition, RULES, Settings, apply_fixes, lint, without_ignored};
+use trainyard_lint::{
+    Definition, READERS, RULES, Settings, apply_fixes, is_known, lint, without_ignored,
+};
 use trainyard_workflow::action::Action;
 use trainyard_workflow::lower::{WorkflowFile, lower};
 use trainyard_workflow::model::Workflow;
@@ -21,6 +23,9 @@ use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::run::files::{Tree, TreeLoader};
 use crate::run::project::Project;
+
+/// Rounds of changes.
+const MAX_ROUNDS: usize = 5;
 
 /// How findings are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -76,6 +81,9 @@ pub fn rules() -> Exit {
     for rule in RULES {
         outln!("{:<26} {:<8} {}", rule.id, rule.severity.as_str(), rule.summary);
     }
+    for id in READERS {
+        outln!("{id:<26} {:<8} (found while reading)", "warning");
+    }
     Exit::Success
 }
 
@@ -88,11 +96,17 @@ pub fn check(request: &Request) -> Result<Exit> {
     let settings = settings_of(&request.directory)?;
     let mut reports = look(&files, &settings, request.shellcheck)?;
     if request.fix {
-        let fixed = fix(&files, &reports)?;
-        if fixed > 0 {
+        let mut all = 0;
+        // One change may show another.
+        for _ in 0..MAX_ROUNDS {
+            let fixed = fix(&files, &reports)?;
+            if fixed == 0 {
+                break;
+            }
+            all += fixed;
             reports = look(&files, &settings, request.shellcheck)?;
         }
-        eprintln!("{fixed} findings fixed");
+        eprintln!("{all} {} fixed", if all == 1 { "finding" } else { "findings" });
     }
     let mut hidden = 0;
     for (_, diagnostics) in &mut reports {
@@ -113,8 +127,8 @@ pub fn check(request: &Request) -> Result<Exit> {
             let _ = write!(anstream::stdout(), "{}", render_text(&views, true));
             let more = match hidden {
                 0 => String::new(),
-                1 => ", 1 remark more with --severity info".to_owned(),
-                more => format!(", {more} remarks more with --severity info"),
+                1 => ", 1 less serious with --severity info".to_owned(),
+                more => format!(", {more} less serious with --severity info"),
             };
             eprintln!("{} files, {findings} findings{more}", files.len());
         }
@@ -124,9 +138,10 @@ pub fn check(request: &Request) -> Result<Exit> {
 
 /// What `trainyard.toml` says of the rules.
 fn settings_of(directory: &Path) -> Result<Settings> {
-    let root = directory.ancestors().find(|d| d.join(".git").exists()).unwrap_or(directory);
+    let full = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
+    let root = full.ancestors().find(|d| d.join(".git").exists()).unwrap_or(&full);
     let check = Project::read(root)?.check;
-    if let Some(name) = check.off.iter().find(|n| !RULES.iter().any(|r| r.id == n.as_str())) {
+    if let Some(name) = check.off.iter().find(|n| !is_known(n)) {
         return Err(Error::new(format!("trainyard.toml: there is no rule '{name}'"))
             .hint("trainyard check --rules lists them"));
     }
@@ -188,8 +203,8 @@ fn fix(files: &[PathBuf], reports: &[(Source, Vec<Diagnostic>)]) -> Result<usize
 
 fn of_repository(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    let root =
-        directory.ancestors().find(|d| d.join(".github").is_dir()).unwrap_or(directory).to_owned();
+    let full = std::fs::canonicalize(directory).map_err(|e| Error::io("open", directory, &e))?;
+    let root = full.ancestors().find(|d| d.join(".github").is_dir()).unwrap_or(&full).to_owned();
     collect(&root.join(".github"), 0, &mut files);
     for name in ["action.yml", "action.yaml"] {
         files.extend(Some(root.join(name)).filter(|p| p.is_file()));

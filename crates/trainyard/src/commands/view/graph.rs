@@ -30,7 +30,7 @@ pub(super) fn of_run(whole: &Whole, drawing: Drawing) -> Result<()> {
         apply(&mut state, &record);
     }
     if drawing == Drawing::Tree {
-        head(whole);
+        head(whole, None);
     }
     outln!("{}", draw(state.plan(), drawing, &|node| standing(&state, node)).trim_end());
     Ok(())
@@ -58,11 +58,19 @@ pub fn draw(plan: &Plan, drawing: Drawing, say: &dyn Fn(PlanNodeId) -> String) -
         Drawing::Tree => scope_tree(plan, PlanNodeId::ROOT, "", say, &mut out),
         Drawing::Mermaid => {
             out.push_str("graph LR\n");
-            arrows(plan, "  ", &mut |from, to| format!("{from} --> {to}"), &mut out);
+            for (number, _) in plan.nodes.iter().enumerate().skip(1) {
+                let own = path(plan, PlanNodeId(u32::try_from(number).unwrap_or(0)));
+                out.push_str(&format!("  n{number}[\"{own}\"]\n"));
+            }
+            arrows(plan, &|from, to| format!("  n{} --> n{}\n", from.0, to.0), &mut out);
         }
         Drawing::Dot => {
             out.push_str("digraph run {\n  rankdir = LR;\n");
-            arrows(plan, "  ", &mut |from, to| format!("\"{from}\" -> \"{to}\";"), &mut out);
+            for (number, _) in plan.nodes.iter().enumerate().skip(1) {
+                let own = path(plan, PlanNodeId(u32::try_from(number).unwrap_or(0)));
+                out.push_str(&format!("  n{number} [label=\"{own}\"];\n"));
+            }
+            arrows(plan, &|from, to| format!("  n{} -> n{};\n", from.0, to.0), &mut out);
             out.push_str("}\n");
         }
     }
@@ -81,23 +89,16 @@ fn path(plan: &Plan, node: PlanNodeId) -> String {
     keys.join("/")
 }
 
-fn arrows(
-    plan: &Plan,
-    indent: &str,
-    arrow: &mut dyn FnMut(&str, &str) -> String,
-    out: &mut String,
-) {
+/// What waits for what; the nodes of a called workflow without needs wait for the call.
+fn arrows(plan: &Plan, arrow: &dyn Fn(PlanNodeId, PlanNodeId) -> String, out: &mut String) {
     for (number, node) in (0u32..).zip(&plan.nodes).skip(1) {
-        let own = path(plan, PlanNodeId(number));
+        let own = PlanNodeId(number);
         for need in &node.needs {
-            out.push_str(&format!("{indent}{}\n", arrow(&path(plan, *need), &own)));
+            out.push_str(&arrow(*need, own));
         }
-        if node.needs.is_empty() {
-            let parent = node.parent.filter(|p| *p != PlanNodeId::ROOT);
-            out.push_str(&match parent {
-                Some(parent) => format!("{indent}{}\n", arrow(&path(plan, parent), &own)),
-                None => format!("{indent}{own}\n"),
-            });
+        let parent = node.parent.filter(|p| *p != PlanNodeId::ROOT && node.needs.is_empty());
+        if let Some(parent) = parent {
+            out.push_str(&arrow(parent, own));
         }
     }
 }
@@ -206,7 +207,7 @@ mod tests {
         let mermaid = draw(&plan, Drawing::Mermaid, &say);
         assert_eq!(
             mermaid,
-            "graph LR\n  lint\n  lint --> test\n  lint --> deploy\n  test --> deploy\n  deploy --> deploy/build\n  deploy/build --> deploy/push\n  docs\n"
+            "graph LR\n  n1[\"lint\"]\n  n2[\"test\"]\n  n3[\"deploy\"]\n  n4[\"deploy/build\"]\n  n5[\"deploy/push\"]\n  n6[\"docs\"]\n  n1 --> n2\n  n1 --> n3\n  n2 --> n3\n  n3 --> n4\n  n4 --> n5\n"
         );
         assert!(draw(&plan, Drawing::Dot, &say).starts_with("digraph run {"));
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use trainyard_store::JobRow;
 
-use super::{Whole, status};
+use super::Whole;
 
 /// All of it. `jobs` are those that count; each names its earlier attempts.
 pub(super) fn value(whole: &Whole, attempt: Option<i64>) -> Value {
@@ -19,6 +19,7 @@ pub(super) fn value(whole: &Whole, attempt: Option<i64>) -> Value {
             value["attempts"] = all
                 .into_iter()
                 .flatten()
+                .filter(|j| attempt.is_none_or(|a| j.attempt <= a))
                 .map(|j| {
                     json!({
                         "attempt": j.attempt, "outcome": j.outcome, "reason": j.reason,
@@ -30,10 +31,11 @@ pub(super) fn value(whole: &Whole, attempt: Option<i64>) -> Value {
         })
         .collect();
     json!({
-        "run": row.id, "number": row.number, "attempt": row.attempt, "repository": row.repository,
+        "run": row.id, "number": row.number, "attempt": attempt.unwrap_or(row.attempt), "repository": row.repository,
         "path": row.path, "workflow": row.workflow, "title": row.title, "event": row.event,
-        "ref": row.reference, "sha": row.sha, "status": status(row),
+        "ref": row.reference, "sha": row.sha, "status": whole.status(attempt),
         "started": row.started, "ended": row.ended, "jobs": jobs,
+        "open": whole.open.iter().map(|j| json!({"name": j.name, "state": j.state})).collect::<Vec<_>>(),
     })
 }
 

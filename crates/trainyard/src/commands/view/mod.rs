@@ -6,12 +6,15 @@ mod timeline;
 
 use std::collections::BTreeMap;
 
+use trainyard_engine::{AttemptState, NodeState, RunState, apply};
+use trainyard_plan::NodeKind;
 use trainyard_store::{JobRow, Journal, NoteRow, RunRow, StepRow};
 
 use super::runs::status;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
-use crate::paths::data_dir;
+use crate::paths::{data_dir, job_log};
+use crate::run::driver::names_of;
 use crate::ui::duration;
 
 pub use graph::{Drawing, draw};
@@ -36,6 +39,55 @@ struct Whole {
     jobs: Vec<JobRow>,
     steps: Vec<StepRow>,
     notes: Vec<NoteRow>,
+    /// Jobs that are not over.
+    open: Vec<OpenJob>,
+}
+
+/// A job that is not over: it runs, waits, or was cut short with its process.
+pub struct OpenJob {
+    /// Its name.
+    pub name: String,
+    /// How it stands, in words.
+    pub state: String,
+    /// Its log, if it began.
+    pub log: Option<std::path::PathBuf>,
+}
+
+/// The jobs of a run that are not over, by its records.
+pub fn open_jobs(journal: &Journal, row: &RunRow) -> Result<Vec<OpenJob>> {
+    if row.ended.is_some() {
+        return Ok(Vec::new());
+    }
+    let mut state = RunState::empty();
+    for record in journal.records(row.id)? {
+        let record = serde_json::from_str(&record)
+            .map_err(|e| Error::new(format!("a record of run {} cannot be read: {e}", row.id)))?;
+        apply(&mut state, &record);
+    }
+    let lives = status(row) == "running";
+    let names = names_of(&state);
+    let data = data_dir()?;
+    let mut open = Vec::new();
+    for (node, instance) in state.instances().filter(|(_, i)| !i.superseded) {
+        let plan = state.plan().node(instance.plan);
+        if plan.kind == NodeKind::Scope {
+            continue;
+        }
+        let (word, began) = match &instance.state {
+            NodeState::Settled(_) | NodeState::Open(_) => continue,
+            NodeState::Blocked { .. } => ("waits for its needs", false),
+            NodeState::Waiting { .. } => ("waits for its group or its turn", false),
+            NodeState::Active { state: AttemptState::Offered, .. } => ("waits for a place", false),
+            NodeState::Active { .. } => ("running", true),
+        };
+        let log = job_log(&data, row.id, node.0, row.attempt);
+        open.push(OpenJob {
+            name: names.get(&node).cloned().unwrap_or_else(|| plan.key.clone()),
+            state: if lives { word.to_owned() } else { format!("interrupted ({word})") },
+            log: Some(log).filter(|l| began && l.is_file()),
+        });
+    }
+    Ok(open)
 }
 
 impl Whole {
@@ -66,6 +118,23 @@ impl Whole {
         let newest = |jobs: Vec<&'_ JobRow>| jobs.iter().rfind(counts).map(|j| (j.node, j.attempt));
         let chosen: Vec<(i64, i64)> = self.by_name().into_iter().filter_map(newest).collect();
         self.jobs.iter().filter(|j| chosen.contains(&(j.node, j.attempt))).collect()
+    }
+
+    /// How the run stands, or stood after an attempt: as its jobs did.
+    fn status(&self, attempt: Option<i64>) -> String {
+        match attempt.filter(|a| *a < self.row.attempt) {
+            None => status(&self.row),
+            Some(_) => {
+                let jobs = self.current(attempt);
+                let any = |words: &[&str]| jobs.iter().any(|j| words.contains(&j.outcome.as_str()));
+                let word = match () {
+                    () if any(&["failure", "timed_out", "lost"]) => "failure",
+                    () if any(&["cancelled"]) => "cancelled",
+                    () => "success",
+                };
+                word.to_owned()
+            }
+        }
     }
 
     fn steps_of<'a>(&'a self, job: &'a JobRow) -> impl Iterator<Item = &'a StepRow> {
@@ -102,7 +171,8 @@ pub fn view(run: Option<i64>, attempt: Option<i64>, how: As) -> Result<Exit> {
     }
     let (jobs, steps) = (journal.jobs(row.id)?, journal.steps(row.id)?);
     let notes = journal.notes(row.id)?;
-    let whole = Whole { row, jobs, steps, notes };
+    let open = open_jobs(&journal, &row)?;
+    let whole = Whole { row, jobs, steps, notes, open };
     match how {
         As::Text => text(&whole, attempt),
         As::Json => outln!("{:#}", json::value(&whole, attempt)),
@@ -112,18 +182,23 @@ pub fn view(run: Option<i64>, attempt: Option<i64>, how: As) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
-fn head(whole: &Whole) {
+fn head(whole: &Whole, attempt: Option<i64>) {
     let row = &whole.row;
     outln!("{} · {}  (run {}, {})", row.workflow, row.title, row.id, row.path);
     let short = row.sha.get(..7).unwrap_or(&row.sha);
     let time = row.ended.filter(|_| row.attempt == 1);
     let time = time.map(|e| format!(" in {}", duration(e - row.started))).unwrap_or_default();
-    let again = if row.attempt > 1 { format!(", attempt {}", row.attempt) } else { String::new() };
-    outln!("{} on {} at {short}: {}{time}{again}\n", row.event, row.reference, status(row));
+    let again = match (attempt, row.attempt) {
+        (_, 1) => String::new(),
+        (Some(attempt), of) => format!(", attempt {attempt} of {of}"),
+        (None, last) => format!(", attempt {last}"),
+    };
+    let status = whole.status(attempt);
+    outln!("{} on {} at {short}: {status}{time}{again}\n", row.event, row.reference);
 }
 
 fn text(whole: &Whole, attempt: Option<i64>) {
-    head(whole);
+    head(whole, attempt);
     if whole.row.attempt > 1 && attempt.is_none() {
         attempts(whole);
     }
@@ -158,6 +233,9 @@ fn text(whole: &Whole, attempt: Option<i64>) {
                 if note.place.is_empty() { String::new() } else { format!("{}: ", note.place) };
             outln!("    {}: {place}{}", note.kind, note.text.replace('\n', "\n        "));
         }
+    }
+    for job in whole.open.iter().filter(|_| attempt.is_none()) {
+        outln!("○ {}: {}", job.name, job.state);
     }
     for job in whole.current(attempt) {
         for note in whole.notes_of(job).filter(|n| n.kind == "summary") {

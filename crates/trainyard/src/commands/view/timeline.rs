@@ -17,7 +17,7 @@ fn duration(millis: i64) -> String {
 }
 
 pub(super) fn show(whole: &Whole, attempt: Option<i64>) {
-    head(whole);
+    head(whole, attempt);
     let attempt = attempt.unwrap_or(whole.row.attempt);
     let jobs: Vec<&JobRow> =
         whole.jobs.iter().filter(|j| j.attempt == attempt && j.started.is_some()).collect();

@@ -95,6 +95,7 @@ impl Driver<'_, '_> {
             // What ends an attempt that never ended belongs to that one.
             let begins = matches!(command, Command::Rerun { .. });
             self.runs[index].row.attempt = if begins { before + 1 } else { before };
+            self.runs[index].ending = !begins;
             self.tell(index, command)?;
         }
         Ok(())
@@ -174,6 +175,7 @@ fn run_of(row: RunRow, semantics: WorkflowSemantics, state: RunState, github: Va
         resumed: None,
         not_run: BTreeSet::new(),
         over: false,
+        ending: false,
     }
 }
 

@@ -179,6 +179,8 @@ struct Run {
     not_run: BTreeSet<InstanceId>,
     summary: RunSummary,
     over: bool,
+    /// Whether what is told belongs to the attempt before, which never ended.
+    ending: bool,
 }
 
 /// Runs workflows to their ends.

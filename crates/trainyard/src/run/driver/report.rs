@@ -5,14 +5,16 @@ use std::time::Instant;
 
 use trainyard_engine::{By, InstanceId, Record, RunState};
 use trainyard_job::AnnotationLevel;
-use trainyard_model::{Outcome, Timestamp};
+use trainyard_model::{JobResult, Outcome, Timestamp};
 
 use super::{Driver, Wait, now};
 use crate::error::{Error, Result};
 use crate::host::job::Happening;
+use crate::paths::job_log;
 use crate::run::services::open_store;
 use crate::ui::{Event as Show, FailedStep, duration};
 use trainyard_store::{JobRow, NoteRow, StepRow};
+use trainyard_workflow::semantics::WorkflowSemantics;
 
 impl Driver<'_, '_> {
     /// Appends records and shows what they mean.
@@ -95,8 +97,12 @@ impl Driver<'_, '_> {
         let outcome = settled.outcome;
         let word = if not_run { "not run" } else { outcome.as_str() };
         let live = run.jobs.get(&node);
-        let started = live.map(|j| j.started);
-        let log = live.map(|j| j.log.to_string_lossy().into_owned()).unwrap_or_default();
+        let started = live.map(|j| j.started).or(instance.began.map(|t| t.0));
+        // One whose process was killed has left a log, if it began.
+        let path = job_log(&self.world.data, run.row.id, node.0, run.row.attempt);
+        let left = instance.began.filter(|_| path.is_file()).map(|_| &path);
+        let log = live.map(|j| &j.log).or(left);
+        let log = log.map(|l| l.to_string_lossy().into_owned()).unwrap_or_default();
         let wait = run.waits.get(&node).copied();
         let row = JobRow {
             node: i64::from(node.0),
@@ -113,10 +119,13 @@ impl Driver<'_, '_> {
             superseded: false,
         };
         self.journal.add_job(run.row.id, &row)?;
-        match run.summary.counts.iter_mut().find(|(k, _)| k == word) {
-            Some(count) => count.1 += 1,
-            None => run.summary.counts.push((word.to_owned(), 1)),
+        if run.ending {
+            // It belongs to the attempt before.
+            return Ok(());
         }
+        let allowed = outcome == Outcome::Failure && settled.result == JobResult::Success;
+        let word = if allowed { "failure (allowed)" } else { word };
+        count_one(&mut run.summary.counts, word, 1);
         let failed_steps = live.map(|j| j.failed.clone()).unwrap_or_default();
         let forgiven = settled.result == trainyard_model::JobResult::Success;
         if let Some(live) = live.filter(|_| outcome == Outcome::Failure && !forgiven) {
@@ -265,8 +274,12 @@ impl Driver<'_, '_> {
         }
         run.over = true;
         let at = settled.at.0;
+        let kept = kept_counts(&run.state, run.row.attempt, &run.semantics);
         run.row.status = settled.result.as_str().to_owned();
         run.summary.status = run.row.status.clone();
+        for (word, number) in kept {
+            count_one(&mut run.summary.counts, &format!("{word} (before)"), number);
+        }
         run.summary.millis = at - run.summary.began;
         if !settled.reason.0.is_empty() {
             let note = format!("{}: {}", run.row.workflow, settled.reason.0);
@@ -276,6 +289,38 @@ impl Driver<'_, '_> {
         self.ui.show(&Show::RunEnded(&run.summary));
         Ok(())
     }
+}
+
+fn count_one(counts: &mut Vec<(String, usize)>, word: &str, number: usize) {
+    match counts.iter_mut().find(|(k, _)| k == word) {
+        Some(count) => count.1 += number,
+        None => counts.push((word.to_owned(), number)),
+    }
+}
+
+/// How jobs ended in earlier attempts that this one did not begin again.
+fn kept_counts(
+    state: &RunState,
+    attempt: i64,
+    semantics: &WorkflowSemantics,
+) -> Vec<(&'static str, usize)> {
+    let mut counts: Vec<(&'static str, usize)> = Vec::new();
+    for (_, instance) in state.instances().filter(|(_, i)| !i.superseded) {
+        let definition = &semantics.nodes[semantics.definitions[instance.plan.index()] as usize];
+        let Some(settled) = instance.settled().filter(|s| s.by != By::Nodes) else { continue };
+        if definition.job.is_none() || i64::from(instance.run_attempt) == attempt {
+            continue;
+        }
+        let word = match (settled.outcome, settled.by) {
+            (Outcome::Skipped, By::Declined) => "not run",
+            (outcome, _) => outcome.as_str(),
+        };
+        match counts.iter_mut().find(|(k, _)| *k == word) {
+            Some(count) => count.1 += 1,
+            None => counts.push((word, 1)),
+        }
+    }
+    counts
 }
 
 /// Milliseconds below which nobody calls it waiting.

@@ -170,7 +170,10 @@ fn matrix(run: &Run, group: &str, detail: Detail, columns: usize, at: i64) -> Ve
     let running = count(|j| j.state == State::Running);
     let good = count(|j| j.state == State::Ended(Outcome::Success));
     let waits = count(|j| j.state == State::Waits);
+    let cancelled = count(|j| j.state == State::Ended(Outcome::Cancelled));
+    let not_run = count(|j| matches!(j.state, State::NotRun | State::Ended(Outcome::Skipped)));
     let state = match (running + waits, failed) {
+        (0, 0) if cancelled > 0 => State::Ended(Outcome::Cancelled),
         (0, 0) if good > 0 => State::Ended(Outcome::Success),
         (0, 0) => State::Ended(Outcome::Skipped),
         (0, _) => State::Ended(Outcome::Failure),
@@ -184,6 +187,8 @@ fn matrix(run: &Run, group: &str, detail: Detail, columns: usize, at: i64) -> Ve
         (good, "done", AnsiColor::Green),
         (running, "running", AnsiColor::Cyan),
         (waits, "waiting", AnsiColor::BrightBlack),
+        (cancelled, "cancelled", AnsiColor::Yellow),
+        (not_run, "not run", AnsiColor::BrightBlack),
     ] {
         if number > 0 {
             line = line.add(Some(color), format!("  {number} {text}"));

@@ -75,17 +75,19 @@ impl Screen {
 
     fn paint(&mut self, out: &mut dyn Write, size: (usize, usize), at: i64) -> io::Result<()> {
         let lines = frame::frame(&self.tree, size, at);
-        let mut text = self.erasing(size);
+        let mut text = self.back(size);
         if !self.hidden {
             text.push_str("\x1b[?25l");
             self.hidden = true;
         }
         self.painted.clear();
         for line in &lines {
+            // Line by line: clearing the whole screen at once puts it into the scrollback.
             text.push_str(&line.text(self.color));
-            text.push_str("\r\n");
+            text.push_str("\x1b[K\r\n");
             self.painted.push(line.width());
         }
+        text.push_str("\x1b[J");
         // One write a frame: a terminal that draws while it reads shows no half of one.
         out.write_all(b"\x1b[?2026h")?;
         out.write_all(text.as_bytes())?;
@@ -93,19 +95,28 @@ impl Screen {
         out.flush()
     }
 
-    /// What takes the cursor back to the first painted line and clears from there. A terminal
-    /// that became narrower has broken long lines in two or more.
-    fn erasing(&self, (columns, rows): (usize, usize)) -> String {
-        let up: usize = self.painted.iter().map(|w| w.div_ceil(columns).max(1)).sum();
-        match up.min(rows.saturating_sub(1)) {
+    /// Rows that the painted lines take. A terminal that became narrower has broken long lines.
+    fn rows(&self, (columns, rows): (usize, usize)) -> usize {
+        let lines: usize = self.painted.iter().map(|w| w.div_ceil(columns).max(1)).sum();
+        lines.min(rows.saturating_sub(1))
+    }
+
+    /// What takes the cursor back to the first painted line.
+    fn back(&self, size: (usize, usize)) -> String {
+        match self.rows(size) {
             0 => String::new(),
-            up => format!("\r\x1b[{up}A\x1b[J"),
+            up => format!("\r\x1b[{up}A"),
         }
     }
 
     /// Takes the tree off the screen, so that something else can be written.
     pub fn clear(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        let mut text = self.erasing(size());
+        let size = size();
+        let mut text = self.back(size);
+        for _ in 0..self.rows(size) {
+            text.push_str("\x1b[2K\x1b[1B");
+        }
+        text.push_str(&self.back(size));
         self.painted.clear();
         if std::mem::take(&mut self.hidden) {
             text.push_str("\x1b[?25h");

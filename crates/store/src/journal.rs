@@ -8,6 +8,8 @@ use crate::{Error, Result};
 
 /// What each schema adds to the one before.
 const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+/// What all of them make.
+const NEW: &str = include_str!("schema.sql");
 /// Bytes of the write-ahead log that the next start folds in.
 const MAX_LOG: u64 = 256 * 1024;
 
@@ -165,9 +167,13 @@ impl Journal {
             }
             // Another process may be at it at this moment: asked again under the lock.
             connection.execute_batch("BEGIN IMMEDIATE")?;
-            let found = usize::try_from(version()?).unwrap_or_default();
-            for migration in MIGRATIONS.iter().skip(found) {
-                connection.execute_batch(migration)?;
+            match usize::try_from(version()?).unwrap_or_default() {
+                0 => connection.execute_batch(NEW)?,
+                found => {
+                    for migration in MIGRATIONS.iter().skip(found) {
+                        connection.execute_batch(migration)?;
+                    }
+                }
             }
             connection.pragma_update(None, "user_version", newest)?;
             connection.execute_batch("COMMIT")?;

@@ -50,3 +50,34 @@ fn a_run_begins_again_once() {
     let found = journal.run(row.id).unwrap().unwrap();
     assert_eq!((found.attempt, found.process), (2, 5));
 }
+
+/// A new history has the tables that an old one is brought to.
+#[test]
+fn new_and_migrated_are_the_same() {
+    let tables = |scripts: &[&str]| {
+        let database = rusqlite::Connection::open_in_memory().unwrap();
+        for script in scripts {
+            database.execute_batch(script).unwrap();
+        }
+        let mut statement = database
+            .prepare("SELECT m.name, c.name, c.type, c.pk, c.\"notnull\", COALESCE(c.dflt_value, '') FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type IN ('table', 'index') ORDER BY 1, c.cid")
+            .unwrap();
+        let rows = statement.query_map([], |r| {
+            let cell = |i| r.get::<_, rusqlite::types::Value>(i);
+            Ok(format!(
+                "{:?} {:?} {:?} {:?} {:?} {:?}",
+                cell(0)?,
+                cell(1)?,
+                cell(2)?,
+                cell(3)?,
+                cell(4)?,
+                cell(5)?
+            ))
+        });
+        rows.unwrap().collect::<rusqlite::Result<Vec<_>>>().unwrap()
+    };
+    let migrated =
+        tables(&[include_str!("../src/schema_1.sql"), include_str!("../src/schema_2.sql")]);
+    assert_eq!(tables(&[include_str!("../src/schema.sql")]), migrated);
+    assert!(migrated.len() > 40);
+}

@@ -360,7 +360,7 @@ struct Runner {
     /// The names of steps that run.
     names: BTreeMap<usize, String>,
     /// The last process of each step that runs.
-    last: BTreeMap<usize, KeptProcess>,
+    last: BTreeMap<usize, Box<Process>>,
     /// That of the first step that failed.
     failed: Option<KeptProcess>,
     buffer: Vec<u8>,
@@ -383,7 +383,7 @@ impl Runner {
                     let bad = !matches!(report.conclusion, Outcome::Success | Outcome::Skipped);
                     if bad && self.failed.is_none() {
                         let step = name.unwrap_or_default();
-                        self.failed = last.map(|process| KeptProcess { step, ..process });
+                        self.failed = last.map(|p| kept_process(*p, step, around.workspace));
                     }
                     (around.watch)(Happening::StepEnded(step, report, pieces));
                 }
@@ -421,6 +421,7 @@ impl Runner {
                             files,
                         )));
                     }
+                    self.last.insert(step, process);
                 }
                 Action::Stop(id, kind) => self.stop(id, kind),
                 Action::TimeLimit { process, since, millis } => {
@@ -495,7 +496,6 @@ impl Runner {
                 (around.actions.node(using)?, vec![script.clone()])
             }
         };
-        self.last.insert(step, kept_process(process, &directory));
         let running = start(&program, &args, &env, &directory)
             .map_err(|e| format!("{} cannot be started: {e}", program.display()))?;
         self.live.insert(
@@ -733,19 +733,17 @@ impl Runner {
 }
 
 /// What is kept of a process.
-fn kept_process(process: &Process, directory: &Path) -> KeptProcess {
-    let script = match &process.kind {
-        ProcessKind::Script { shell, script } => Some((script.clone(), shell.extension.to_owned())),
+fn kept_process(process: Process, step: String, workspace: &Workspace) -> KeptProcess {
+    let script = match process.kind {
+        ProcessKind::Script { shell, script } => Some((script, shell.extension.to_owned())),
         _ => None,
     };
-    KeptProcess {
-        step: String::new(),
-        script,
-        env: process.env.clone(),
-        path: process.path.clone(),
-        left_out: Vec::new(),
-        directory: Some(directory.to_owned()),
-    }
+    let directory = match process.directory {
+        Some(directory) => workspace.workspace.join(directory),
+        None => workspace.workspace.clone(),
+    };
+    let (env, path, left_out) = (process.env, process.path, Vec::new());
+    KeptProcess { step, script, env, path, left_out, directory: Some(directory) }
 }
 
 /// `GIT_CONFIG_COUNT` and its pairs, those that are there first.
@@ -797,7 +795,8 @@ const MAX_COMMAND_FILE: u64 = 64 * 1024 * 1024;
 fn read_files(folder: &Path, id: ProcessId) -> FileCommands {
     let read = |name: &str| {
         let path = folder.join(format!("{name}_{}", id.0));
-        let size = path.metadata().map_or(0, |m| m.len());
+        // Not every process makes each of them.
+        let Ok(size) = path.metadata().map(|m| m.len()) else { return Vec::new() };
         let bytes = match size {
             0 => Vec::new(),
             size if size > MAX_COMMAND_FILE => b"\n(this file is too large)".to_vec(),

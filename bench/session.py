@@ -166,7 +166,7 @@ def main():
         keep("From the failed step on, green:")
         clear()
         session.types("trainyard view | head -12")
-        session.until("Running linters")
+        session.until("reused from attempt 1")
         keep("Both attempts side by side:")
         session.cast(pathlib.Path(sys.argv[1]), "Trainyard: from a red run to a green one", folder)
         pathlib.Path(sys.argv[2]).write_text(

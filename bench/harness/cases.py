@@ -210,7 +210,7 @@ def check_many(bench: Bench) -> list[Entry]:
 
     entries = []
     if bench.tools.trainyard is not None:
-        entries.append(entry(CHECK, TRAINYARD, (str(bench.tools.trainyard), "check"), exits))
+        entries.append(entry(CHECK, TRAINYARD, (str(bench.tools.trainyard), "check", "--no-shellcheck"), exits))
     entries.append(entry(LIST, ACT, (*act_run(bench.tools.act, None), "--list"), frozenset({0})))
     return entries
 

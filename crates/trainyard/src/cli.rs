@@ -134,9 +134,9 @@ enum Command {
         /// Jobs at once; the number of cores when not given
         #[arg(long)]
         jobs: Option<usize>,
-        /// When workspaces are kept for `shell` and `rerun --from`
-        #[arg(long, value_enum, default_value = "failed")]
-        keep_workspaces: Keep,
+        /// When workspaces are kept for `shell` and `rerun --from`; as in the run when not given
+        #[arg(long, value_enum)]
+        keep_workspaces: Option<Keep>,
         /// When the run is over, open a shell where the first failed job failed
         #[arg(long)]
         shell_on_failure: bool,
@@ -337,7 +337,7 @@ pub fn run() -> Result<Exit> {
             shell_on_failure,
             output,
         } => {
-            shell_possible(shell_on_failure, keep_workspaces)?;
+            shell_possible(shell_on_failure, keep_workspaces.unwrap_or(Keep::Failed))?;
             rerun::rerun(rerun::Request {
                 run,
                 failed,

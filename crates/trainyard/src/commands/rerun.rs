@@ -37,8 +37,8 @@ pub struct Request {
     pub secrets: Vec<(String, String)>,
     /// Jobs at once.
     pub jobs: Option<usize>,
-    /// When workspaces are kept.
-    pub keep: Keep,
+    /// When workspaces are kept; as in the run if it is not said.
+    pub keep: Option<Keep>,
     /// Whether a failure opens a shell.
     pub shell_on_failure: bool,
     /// How it is shown.
@@ -72,7 +72,7 @@ pub fn rerun(request: Request) -> Result<Exit> {
         return Err(Error::new(format!("the run had the secret {name}, whose value is not kept"))
             .hint(format!("give it again: --secret {name}=VALUE")));
     }
-    settings.keep = request.keep;
+    settings.keep = request.keep.unwrap_or(settings.keep);
     settings.output = request.output;
     settings.jobs = request.jobs.unwrap_or(settings.jobs).max(1);
     let vars = settings.vars.iter().map(|(k, v)| (k.to_uppercase(), Value::from(v.as_str())));

@@ -58,6 +58,7 @@ pub struct Call {
     /// Variables for every step: where those came from that the caller's environment had.
     env: Vec<(String, Kept)>,
     jobs: usize,
+    keep: super::kept::Keep,
     /// Whether the payload was given, and so is not added to.
     payload_given: bool,
     inherit_env: bool,
@@ -137,6 +138,7 @@ impl Call {
             vars: settings.vars.clone(),
             env: env.collect(),
             jobs: settings.jobs,
+            keep: settings.keep,
             payload_given: settings.request.payload.is_some(),
             inherit_env: settings.inherit_env,
             labels: settings.labels.clone(),
@@ -241,7 +243,7 @@ impl Call {
             places: call.places,
             quota: call.quota,
             builtin_actions: call.builtin_actions,
-            keep: super::kept::Keep::Failed,
+            keep: call.keep,
             jobs: call.jobs,
             output: Output::Plain,
         };

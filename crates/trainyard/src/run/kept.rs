@@ -25,7 +25,8 @@ pub const MAX_KEPT: usize = 10;
 pub const MAX_AGE: Duration = Duration::from_secs(3 * 24 * 3600);
 
 /// When a job's workspace is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Keep {
     /// When the job did not succeed
     Failed,

@@ -130,7 +130,9 @@ pub fn check(request: &Request) -> Result<Exit> {
                 1 => ", 1 less serious with --severity info".to_owned(),
                 more => format!(", {more} less serious with --severity info"),
             };
-            eprintln!("{} files, {findings} findings{more}", files.len());
+            let many =
+                |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+            eprintln!("{}, {}{more}", many(files.len(), "file"), many(findings, "finding"));
         }
     }
     Ok(if failed { Exit::Failure } else { Exit::Success })

@@ -151,25 +151,47 @@ pub(super) fn run(
     };
     let folder = std::env::temp_dir().join(format!("trainyard-shellcheck-{}", std::process::id()));
     std::fs::create_dir_all(&folder).map_err(|e| Error::io("create the folder", &folder, &e))?;
-    let numbered: Vec<(usize, &Script)> = scripts.iter().enumerate().collect();
-    let mut outcome = Ok(());
-    for shell in ["bash", "sh"] {
-        let own: Vec<_> = numbered.iter().filter(|(_, s)| s.shell == shell).collect();
-        for batch in own.chunks(BATCH) {
-            outcome = outcome.and_then(|()| {
-                for comment in ask(&program, shell, &folder, batch)? {
-                    let number =
-                        comment.file.file_stem().and_then(|n| n.to_str()?.parse::<usize>().ok());
-                    let Some(script) = number.and_then(|n| scripts.get(n)) else { continue };
-                    let Some(source) = sources.get(script.file) else { continue };
-                    found.entry(script.file).or_default().push(place(source, script, &comment));
-                }
-                Ok(())
-            });
+    // Equal scripts are looked at once: repositories repeat themselves.
+    let mut equal: BTreeMap<(&str, &str), Vec<usize>> = BTreeMap::new();
+    for (number, script) in scripts.iter().enumerate() {
+        equal.entry((script.shell, &script.text)).or_default().push(number);
+    }
+    let groups: Vec<Vec<usize>> = equal.into_values().collect();
+    let mut batches: Vec<(&'static str, Vec<(usize, &Script)>)> = Vec::new();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let size = groups.len().div_ceil(cores).clamp(1, BATCH);
+    for (group, numbers) in groups.iter().enumerate() {
+        let script = &scripts[numbers[0]];
+        match batches.last_mut().filter(|(shell, b)| *shell == script.shell && b.len() < size) {
+            Some((_, batch)) => batch.push((group, script)),
+            None => batches.push((script.shell, vec![(group, script)])),
         }
     }
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let work = || {
+        let mut said = Vec::new();
+        while let Some((shell, batch)) =
+            batches.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+        {
+            said.extend(ask(&program, shell, &folder, batch)?);
+        }
+        Ok(said)
+    };
+    let answers: Vec<Result<Vec<Comment>>> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores.min(batches.len())).map(|_| scope.spawn(work)).collect();
+        let lost = || Err(Error::new("a thread that asked shellcheck is gone"));
+        workers.into_iter().map(|w| w.join().unwrap_or_else(|_| lost())).collect()
+    });
     let _ = std::fs::remove_dir_all(&folder);
-    outcome.map(|()| found)
+    for comment in answers.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten() {
+        let number = comment.file.file_stem().and_then(|n| n.to_str()?.parse::<usize>().ok());
+        for script in number.and_then(|n| groups.get(n)).into_iter().flatten() {
+            let script = &scripts[*script];
+            let Some(source) = sources.get(script.file) else { continue };
+            found.entry(script.file).or_default().push(place(source, script, &comment));
+        }
+    }
+    Ok(found)
 }
 
 /// The lines that stand before a script: what the runner's own options do.
@@ -181,7 +203,7 @@ fn ask(
     program: &Path,
     shell: &str,
     folder: &Path,
-    batch: &[&(usize, &Script)],
+    batch: &[(usize, &Script)],
 ) -> Result<Vec<Comment>> {
     let mut command = Command::new(program);
     command.args(["--norc", "--format=json1", "--shell", shell, "--exclude", EXCLUDED]);

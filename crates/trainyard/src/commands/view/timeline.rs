@@ -49,6 +49,9 @@ pub(super) fn show(whole: &Whole, attempt: Option<i64>) {
         .map(|j| format!("{} {}", j.name, duration(duration_of(j).unwrap_or(0))))
         .collect();
     outln!("\n* critical path: {} of {}", on_path.join(" → "), duration(to - from));
+    for job in jobs.iter().filter(|j| path.contains(&j.node) && !j.waited.is_empty()) {
+        outln!("  {} waited {}", job.name, job.waited);
+    }
     let longest = jobs.iter().filter(|j| path.contains(&j.node)).flat_map(|j| whole.steps_of(j));
     if let Some(step) = longest.max_by_key(|s| s.millis) {
         outln!("  its longest step: {} {}", step.name, duration(step.millis));

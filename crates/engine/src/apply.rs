@@ -128,7 +128,9 @@ pub fn apply(run: &mut RunState, record: &Record) {
             let cancel = Cancel { cause: *cause, strength: *strength };
             for id in run.subtree(*node) {
                 let instance = &mut run.instances[id.index()];
-                if instance.settled().is_none() {
+                // A polite one does not soften a forced one that was aimed at less.
+                let stronger = instance.cancel.is_some_and(|c| c.strength > *strength);
+                if instance.settled().is_none() && !stronger {
                     instance.cancel = Some(cancel);
                 }
             }

@@ -627,6 +627,8 @@ impl Decider<'_> {
                         self.cut_short(id);
                     }
                 }
+                // Told already, at least as hard.
+                NodeState::Active { .. } if instance.stopping >= Some(strength) => {}
                 NodeState::Active { .. } => {
                     if !(asks && self.goes_on(id)) {
                         let limit = instance.resolved.as_ref().map_or(0, |r| r.cancel_timeout_ms);

@@ -455,6 +455,20 @@ fn every_cancel() {
     }
 }
 
+/// A polite cancel of the run does not soften a forced one of a job.
+#[test]
+fn a_polite_cancel_after_a_forced_one() {
+    let semantics = Tiny::default();
+    let mut bench = Bench::new(leaves(2, &[]), &semantics);
+    let node = InstanceId(1);
+    bench.begin(node);
+    let (cause, strength) = (Cause::User, Strength::Force);
+    bench.tell(Command::Cancel { target: node, cause, strength }).unwrap();
+    bench.cancel(Strength::Polite).unwrap();
+    assert_eq!(bench.run.instance(node).stopping, Some(Strength::Force));
+    assert_eq!(bench.run.instance(node).cancel.map(|c| c.strength), Some(Strength::Force));
+}
+
 #[test]
 fn a_stop_has_a_deadline() {
     let semantics = Tiny::default();

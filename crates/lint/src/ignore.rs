@@ -2,22 +2,34 @@
 
 use trainyard_diagnostics::{Diagnostic, Severity, Source};
 
-const MARK: &str = "# trainyard: ignore[";
+/// Blanks are easily forgotten.
+const MARKS: [&str; 4] =
+    ["# trainyard: ignore[", "#trainyard: ignore[", "# trainyard:ignore[", "#trainyard:ignore["];
 
-/// The rules that a line names.
-fn named(line: &str) -> impl Iterator<Item = &str> {
-    let list = line.split_once(MARK).and_then(|(_, rest)| rest.split_once(']'));
-    list.map(|(list, _)| list)
-        .unwrap_or_default()
-        .split(',')
-        .map(str::trim)
-        .filter(|n| !n.is_empty())
+/// The rules that a line names, with their places in it.
+fn named(line: &str) -> Vec<(usize, &str)> {
+    let mut names = Vec::new();
+    for mark in MARKS {
+        for (at, _) in line.match_indices(mark) {
+            let from = at + mark.len();
+            let Some(length) = line[from..].find(']') else { continue };
+            let mut start = from;
+            for name in line[from..from + length].split(',') {
+                let blanks = name.len() - name.trim_start().len();
+                if !name.trim().is_empty() {
+                    names.push((start + blanks, name.trim()));
+                }
+                start += name.len() + 1;
+            }
+        }
+    }
+    names
 }
 
 /// The findings that no comment turns off. Errors stay: GitHub refuses the file all the same.
 /// Names that are no rules are findings of their own.
 pub fn without_ignored(source: &Source, diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    if !source.text().contains(MARK) {
+    if !MARKS.iter().any(|m| source.text().contains(m)) {
         return diagnostics;
     }
     let lines: Vec<&str> = source.text().lines().collect();
@@ -30,7 +42,7 @@ pub fn without_ignored(source: &Source, diagnostics: Vec<Diagnostic>) -> Vec<Dia
         let near = first.saturating_sub(2)..last;
         let hit = near.clone().find_map(|i| {
             let line = lines.get(i)?;
-            named(line).find(|n| *n == diagnostic.rule).map(|n| (i, n))
+            named(line).into_iter().find(|(_, n)| *n == diagnostic.rule).map(|(_, n)| (i, n))
         });
         match hit.filter(|_| diagnostic.severity != Severity::Error) {
             Some(hit) => used.push(hit),
@@ -46,9 +58,9 @@ fn strangers(source: &Source, lines: &[&str]) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     let mut at = 0;
     for line in lines {
-        for name in named(line) {
+        for (place, name) in named(line) {
             if !crate::is_known(name) {
-                let start = at + line.find(name).unwrap_or(0);
+                let start = at + place;
                 let span = trainyard_diagnostics::Span::new(start, start + name.len());
                 let message = format!("There is no rule '{name}'");
                 found.push(
@@ -90,6 +102,11 @@ mod tests {
         check("# trainyard: ignore[script/injection]\na: HERE", rule, &[rule]);
         check("# trainyard: ignore[needs/unread]\n\na: HERE", rule, &[rule]);
         check("# trainyard: ignore[]\na: HERE", rule, &[rule]);
+        check(
+            "a: HERE #trainyard:ignore[x/y] # trainyard: ignore[needs/unread]",
+            rule,
+            &["ignore/unknown"],
+        );
         check("a: HERE\n# trainyard: ignore[needs/unread]", rule, &[rule]);
         check(
             "x: 1\r\n# trainyard: ignore[needs/unraed]\r\na: HERE",

@@ -40,14 +40,20 @@ pub struct Settings {
 
 /// Warnings of the readers that are no rules of their own, and can be left or turned off as well.
 pub const READERS: &[&str] = &[
+    "action/broken",
     "action/input-required",
     "action/input-unknown",
+    "call/permissions",
     "action/output-unknown",
     "needs/unknown-context",
     "needs/unknown-output",
+    "on/choice",
     "on/pattern",
+    "schema/duplicate-key",
+    "schema/missing-key",
     "schema/unexpected-key",
     "schema/unexpected-mapping",
+    "schema/unexpected-sequence",
     "schema/unexpected-value",
     "steps/later",
     "steps/unknown-context",

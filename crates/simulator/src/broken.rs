@@ -32,13 +32,17 @@ pub enum Broken {
     ResetsTooMuch,
     /// The end of a step is told twice.
     EndsStepsTwice,
+    /// A decision that could not be written is kept all the same.
+    KeepsLostDecisions,
+    /// A job is never told to stop.
+    ForgetsStops,
     /// Runners never take an offer once faults are off.
     NeverLeases,
 }
 
 impl Broken {
     /// All of them, each with the checker that must find it.
-    pub const ALL: [(Broken, &'static str); 15] = [
+    pub const ALL: [(Broken, &'static str); 17] = [
         (Broken::LosesRecords, "replay"),
         (Broken::TakesStaleReports, "fence"),
         (Broken::LeasesTwice, "lease"),
@@ -53,6 +57,8 @@ impl Broken {
         (Broken::DeafGates, "cancel"),
         (Broken::ResetsTooMuch, "rerun"),
         (Broken::EndsStepsTwice, "steps"),
+        (Broken::KeepsLostDecisions, "replay"),
+        (Broken::ForgetsStops, "waits"),
         (Broken::NeverLeases, "liveness"),
     ];
 }

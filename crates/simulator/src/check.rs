@@ -148,7 +148,10 @@ impl Memory {
     /// A report that was taken came from who holds the lease.
     pub fn fence(&self, run: &RunState, command: &Command) -> Checked {
         let (node, epoch) = match command {
-            Command::Finish { node, epoch, .. } | Command::Begin { node, epoch } => (*node, *epoch),
+            Command::Finish { node, epoch, .. }
+            | Command::Begin { node, epoch }
+            | Command::Lost { node, epoch }
+            | Command::Timer { node, epoch } => (*node, *epoch),
             _ => return Ok(()),
         };
         ensure(self.leases.get(&node) == Some(&epoch), "fence", || {
@@ -207,6 +210,10 @@ fn wanted(run: &RunState) -> BTreeSet<EffectKey> {
                     }
                 }
                 let leased = *state != AttemptState::Offered;
+                if let Some(strength) = instance.stopping.filter(|_| leased) {
+                    let force = strength == Strength::Force;
+                    keys.insert(EffectKey::Stop(id, instance.epoch, force));
+                }
                 if *state == AttemptState::Running || leased && instance.stopping.is_some() {
                     keys.insert(EffectKey::Timer(id, instance.epoch));
                 }
@@ -216,12 +223,17 @@ fn wanted(run: &RunState) -> BTreeSet<EffectKey> {
     keys
 }
 
-/// The kept set of effects is what the state wants, but for stops, which are told once a strength.
+/// The kept set of effects is what the state wants. A polite stop may stand beside a forced one.
 pub(crate) fn effects(run: &RunState, kept: &BTreeMap<EffectKey, Effect>) -> Checked {
-    let stops = |k: &EffectKey| matches!(k, EffectKey::Stop(..));
-    let kept: BTreeSet<EffectKey> = kept.keys().filter(|k| !stops(k)).copied().collect();
+    let kept: BTreeSet<EffectKey> = kept.keys().copied().collect();
     let wanted = wanted(run);
-    let surplus = kept.difference(&wanted).next();
+    let polite = |k: &&EffectKey| match k {
+        EffectKey::Stop(node, epoch, false) => {
+            !wanted.contains(&EffectKey::Stop(*node, *epoch, true))
+        }
+        _ => true,
+    };
+    let surplus = kept.difference(&wanted).find(polite);
     ensure(surplus.is_none(), "effects", || format!("nobody wants {surplus:?}"))?;
     let missing = wanted.difference(&kept).next();
     ensure(missing.is_none(), "waits", || format!("{missing:?} is wanted and not kept"))?;

@@ -7,6 +7,8 @@ use trainyard_engine::{AttemptState, Command, NodeState, RunState};
 /// Counts of pairs: taken, refused.
 #[derive(Debug, Default)]
 pub struct Coverage {
+    /// Jobs that went on from a step.
+    pub resumed: u64,
     pairs: BTreeMap<(&'static str, &'static str), (u64, u64)>,
 }
 
@@ -79,6 +81,7 @@ impl Coverage {
 
     /// Adds what another has counted.
     pub fn merge(&mut self, other: &Coverage) {
+        self.resumed += other.resumed;
         for (pair, (taken, refused)) in &other.pairs {
             let own = self.pairs.entry(*pair).or_default();
             own.0 += taken;

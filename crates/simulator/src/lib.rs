@@ -3,14 +3,16 @@
 //!
 //! A seed makes a workflow, what its processes do, and what goes wrong: restarts between append
 //! and effect, appends that fail, runners that die and come back as zombies, commands that come
-//! twice or late, clock jumps, cancels and re-runs at any moment. Checkers look after every step
+//! twice or late, jumps of the clock that the engine is told, cancels at any moment, re-runs of what
+//! is over, whole, in part and from a step. Checkers look after every step
 //! ([`check`]). First faults are on (safety), then they are off and the run must end (liveness).
 //! A violation names its seed, and the seed gives it again.
 //!
 //! [`Broken`] builds have one fault each that a checker must find: a checker that finds nothing
 //! proves nothing.
 //!
-//! Deliberately absent, until there is a server: several runs at once, the queue, leases that
+//! The world's own concurrency groups stand in for the binary's: what is proved of them is the
+//! engine's side. Deliberately absent, until there is a server: several runs at once, the queue, leases that
 //! expire by time, a network that reorders.
 
 mod broken;

@@ -55,8 +55,11 @@ fn main() {
     for (state, command) in all.missing() {
         println!("never taken: {state} × {command}");
     }
-    println!("{count} seeds from {from}");
-    if failed.load(Ordering::Relaxed) || !all.missing().is_empty() {
+    for (state, command) in all.illegal() {
+        println!("taken, and in no table: {state} × {command}");
+    }
+    println!("{count} seeds from {from}, {} jobs went on from a step", all.resumed);
+    if failed.load(Ordering::Relaxed) || !all.missing().is_empty() || !all.illegal().is_empty() {
         std::process::exit(1);
     }
 }

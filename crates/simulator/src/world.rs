@@ -347,9 +347,18 @@ impl World {
     /// Tells the engine something; with all that can go wrong.
     fn tell(&mut self, command: Command, coverage: &mut Coverage) -> Done {
         if self.chance(15) {
-            // The append fails: nothing was decided, the state is read again, the command comes
-            // once more.
-            self.reload()?;
+            // The append fails: what was decided is dropped with the state, which is read again; the
+            // command comes once more.
+            let before = self.run.clone();
+            if let Some(language) = &self.language {
+                let _ = decide(&mut self.run, &command, Timestamp(self.now), language);
+            }
+            if self.broken != Some(Broken::KeepsLostDecisions) {
+                self.run = self.recorded()?;
+            }
+            if self.run != before {
+                return Err(Violation::new("replay", "a decision that was not written is there"));
+            }
             self.later(50, Happening::Comes(command));
             return self.perform();
         }
@@ -479,13 +488,19 @@ impl World {
     }
 
     /// The state as the journal has it.
-    fn reload(&mut self) -> Done {
+    fn recorded(&self) -> Result<RunState, Violation> {
         let wrong = |e: &dyn std::fmt::Display| Violation::new("replay", e.to_string());
-        let Some((journal, run)) = &self.journal else { return Ok(()) };
         let mut state = RunState::empty();
+        let Some((journal, run)) = &self.journal else { return Ok(state) };
         for line in journal.records(*run).map_err(|e| wrong(&e))? {
             apply(&mut state, &serde_json::from_str(&line).map_err(|e| wrong(&e))?);
         }
+        Ok(state)
+    }
+
+    /// Reads the state again, which changes nothing.
+    fn reload(&mut self) -> Done {
+        let state = self.recorded()?;
         if state != self.run {
             return Err(Violation::new("replay", "the journal gives another state"));
         }
@@ -514,6 +529,7 @@ impl World {
     fn perform(&mut self) -> Done {
         let mut kept = check::kept(&self.run);
         match self.broken {
+            Some(Broken::ForgetsStops) => kept.retain(|k, _| !matches!(k, EffectKey::Stop(..))),
             Some(Broken::ForgetsOffers) => kept.retain(|k, _| !matches!(k, EffectKey::Offer(..))),
             Some(Broken::KeepsTimers) => {
                 let timers =
@@ -744,7 +760,7 @@ impl World {
         let resume = instance.resume;
         let Some(mut job) = self.job_of(node) else { return Ok(()) };
         if let (Some(step), Some(marks)) = (resume, self.marks.get(&node)) {
-            job.resume(step as usize, marks);
+            coverage.resumed += u64::from(job.resume(step as usize, marks));
         }
         if self.chance(20) {
             // The job cannot be started.

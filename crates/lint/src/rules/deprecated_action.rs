@@ -104,7 +104,8 @@ fn check(c: &mut Context<'_>) {
         && ["node12", "node16"].contains(&node.using.as_str())
     {
         let text = c.source.text();
-        if let Some(start) = text.find(&node.using) {
+        let key = text.find("using:").unwrap_or(0);
+        if let Some(start) = text[key..].find(&node.using).map(|i| key + i) {
             let span = trainyard_diagnostics::Span::new(start, start + node.using.len());
             let message = format!("Runners have no {} any more and take a later one", node.using);
             c.report(span, message, "test it with node24 and say so: `using: node24`");

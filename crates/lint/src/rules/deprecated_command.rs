@@ -96,7 +96,16 @@ fn check(c: &mut Context<'_>) {
 /// Whether nothing that is open before a line makes it part of a text: a quote, a here-document.
 fn is_plain(before: &str) -> bool {
     let quotes = |q: char| before.chars().filter(|c| *c == q).count() % 2 == 0;
-    !before.contains("<<") && quotes('"') && quotes('\'')
+    let even = |open: char, close: char| {
+        before.chars().filter(|c| *c == open).count()
+            == before.chars().filter(|c| *c == close).count()
+    };
+    let last = before.trim_end_matches(['\n', '\r']).trim_end();
+    let goes_on = ["\\", "|", "&&", "||"].iter().any(|e| last.ends_with(e)) && last.len() > 1;
+    !before.contains("<<")
+        && !goes_on
+        && [('(', ')'), ('{', '}')].iter().all(|(open, close)| even(*open, *close))
+        && ['"', '\'', '`'].iter().all(|q| quotes(*q))
 }
 
 /// Whether the script is one of bash or sh for certain.

@@ -3,10 +3,13 @@
 //! Followed through `env`, outputs of steps and jobs, and the functions that pass texts on. What
 //! only compares or searches a text gives no text of it away.
 
+use std::cell::Cell;
+
 use trainyard_diagnostics::Severity;
 use trainyard_expression::{Expr, ExprKind, Template, TemplateKind};
 use trainyard_job::spec::{StepKind, StepSpec};
 use trainyard_workflow::model::{Job, JobKind};
+use trainyard_workflow::span_of;
 
 use super::Rule;
 use crate::context::{Context, StepAt, path_of};
@@ -27,6 +30,8 @@ pub(crate) const RULE: Rule = Rule {
             "on: issues\njobs: {a: {runs-on: ubuntu-latest, outputs: {t: '${{ github.event.issue.body }}'}, steps: [{run: x}]}, b: {needs: a, runs-on: ubuntu-latest, steps: [{run: 'echo ${{ needs.a.outputs.t }}'}]}}",
             "on: issues\njobs: {a: {runs-on: ubuntu-latest, steps: [{uses: actions/github-script@v7, with: {script: 'f(\"${{ github.event.issue.title }}\")'}}]}}",
             "- run: echo ${{ github.event.head_commit.message }}",
+            "- run: 'echo ${{ format(''{0}'', github.event.head_commit.message) }}'",
+            "on: issues\njobs: {a: {runs-on: ubuntu-latest, env: {T: '${{ github.event.issue.title }}'}, steps: [{run: 'echo ${{ env.T }}', env: {T: '${{ env.T }}'}}]}}",
             "- run: echo '${{ toJSON(github.event.commits) }}'",
             "on: pull_request\njobs: {a: {runs-on: ubuntu-latest, steps: [{run: \"echo ${{ github.event.action == 'x' && github.head_ref || 'y' }}\"}]}}",
             "runs:\n  using: composite\n  steps: [{run: 'echo ${{ github.event.issue.title }}', shell: bash}]",
@@ -39,6 +44,7 @@ pub(crate) const RULE: Rule = Rule {
             "on: pull_request\njobs: {a: {runs-on: ubuntu-latest, steps: [{run: 'echo ${{ github.event.pull_request.head.sha }} ${{ github.event.number }}'}]}}",
             "- run: echo ${{ github.sha }} ${{ github.ref }} ${{ github.actor }}",
             "- run: echo ${{ github.head_ref }}",
+            "on: issues\njobs: {a: {runs-on: ubuntu-latest, steps: [{id: t, run: 'echo \"version=$T\" >> \"$GITHUB_OUTPUT\"', env: {T: '${{ github.event.issue.title }}'}}, {run: 'echo ${{ steps.t.outputs.n }}'}]}}",
             "on: issues\njobs: {a: {runs-on: ubuntu-latest, env: {N: '${{ github.event.issue.number }}'}, steps: [{run: 'echo ${{ env.N }}'}]}}",
             "on: issues\njobs: {a: {runs-on: ubuntu-latest, steps: [{uses: octo/tool@v1, with: {body: '${{ github.event.issue.title }}'}}]}}",
             "on: issues\njobs: {a: {runs-on: ubuntu-latest, steps: [{id: t, run: 'echo \"n=${#T}\" >> \"$GITHUB_OUTPUT\"', env: {T: '${{ github.event.issue.title }}'}}, {run: 'echo ${{ steps.t.outputs.m }}'}]}}",
@@ -130,6 +136,8 @@ const ESCAPED: &[(&str, u32)] = &[("tj-actions/changed-files", 41)];
 
 /// Following a value through so many definitions is enough.
 const MAX_DEPTH: usize = 8;
+/// Expressions that are looked at for one: definitions that name each other multiply.
+const MAX_VISITS: u32 = 2_000;
 
 fn check(c: &mut Context<'_>) {
     for at in c.steps() {
@@ -149,8 +157,11 @@ fn check(c: &mut Context<'_>) {
             _ => {}
         }
         for sink in sinks {
+            let before = c.found.len();
             for fence in c.fences(sink.place) {
-                let Some(source) = Flow { c, at }.taint(&fence.tree, 0) else { continue };
+                let budget = Cell::new(MAX_VISITS);
+                let flow = Flow { c, at, outer: false, budget: &budget };
+                let Some(source) = flow.taint(&fence.tree, 0) else { continue };
                 let message =
                     format!("This becomes part of the script, and a stranger writes it: {source}");
                 c.report(
@@ -159,21 +170,41 @@ fn check(c: &mut Context<'_>) {
                     "pass it by `env`, and use the variable in quotes: \"$NAME\"",
                 );
             }
+            // Quotes within quotes are written otherwise than they are meant: then the whole is named.
+            if c.found.len() == before
+                && let TemplateKind::Expression(whole) = &sink.kind
+            {
+                let budget = Cell::new(MAX_VISITS);
+                let flow = Flow { c, at, outer: false, budget: &budget };
+                if let Some(source) = flow.taint(&whole.tree, 0) {
+                    let message = format!(
+                        "This becomes part of the script, and a stranger writes it: {source}"
+                    );
+                    let help = "pass it by `env`, and use the variable in quotes: \"$NAME\"";
+                    c.report(span_of(sink.place), message, help);
+                }
+            }
         }
     }
 }
 
+#[derive(Clone, Copy)]
 struct Flow<'a, 'c> {
     c: &'c Context<'a>,
     at: StepAt<'a>,
+    /// Within a step's own `env`, where its own variables are not there yet.
+    outer: bool,
+    /// How many more expressions are looked at.
+    budget: &'c Cell<u32>,
 }
 
 impl<'a> Flow<'a, '_> {
     /// What a stranger writes of an expression's value.
     fn taint(&self, expr: &Expr, depth: usize) -> Option<String> {
-        if depth > MAX_DEPTH {
+        if depth > MAX_DEPTH || self.budget.get() == 0 {
             return None;
         }
+        self.budget.set(self.budget.get() - 1);
         match &expr.kind {
             ExprKind::Context(_) | ExprKind::Index(..) | ExprKind::Wildcard(_) => {
                 match path_of(expr) {
@@ -222,12 +253,7 @@ impl<'a> Flow<'a, '_> {
         match parts[..] {
             ["env", name] => {
                 let (template, own) = self.variable(name)?;
-                let flow = Flow { c: self.c, at: self.at };
-                let found = if own {
-                    flow.template(template, depth + 1)
-                } else {
-                    self.template(template, depth + 1)
-                };
+                let found = Flow { outer: own, ..*self }.template(template, depth + 1);
                 found.map(|f| format!("{f} (by env.{name})"))
             }
             ["steps", id, "outputs", name] => self.output(id, name, depth + 1),
@@ -265,9 +291,8 @@ impl<'a> Flow<'a, '_> {
         };
         let job = self.at.job.and_then(|(_, steps)| steps.env.as_ref());
         let workflow = self.c.workflow().and_then(|w| w.env.as_ref());
-        of(self.at.step.env.as_ref())
-            .map(|t| (t, true))
-            .or_else(|| of(job).or_else(|| of(workflow)).map(|t| (t, false)))
+        let own = self.at.step.env.as_ref().filter(|_| !self.outer);
+        of(own).map(|t| (t, true)).or_else(|| of(job).or_else(|| of(workflow)).map(|t| (t, false)))
     }
 
     fn job_output(&self, job: &'a Job, name: &str, depth: usize) -> Option<String> {
@@ -277,7 +302,7 @@ impl<'a> Flow<'a, '_> {
         let (_, value) = outputs.into_iter().find(|(key, _)| is(key))?;
         let step = steps.steps.last()?;
         let at = StepAt { job: Some((job, steps)), siblings: &steps.steps, step };
-        Flow { c: self.c, at }.template(value, depth)
+        Flow { at, outer: false, ..*self }.template(value, depth)
     }
 
     /// What a step writes as an output: a known action's, or a variable that a script passes on.
@@ -304,14 +329,23 @@ impl<'a> Flow<'a, '_> {
         for line in
             text.lines().filter(|l| l.contains("GITHUB_OUTPUT") || l.contains("::set-output"))
         {
-            let assigned = [format!("{name}="), format!("name={name}::")];
-            let Some(value) = assigned.iter().find_map(|a| {
-                line.to_ascii_lowercase().find(a.as_str()).map(|i| &line[i + a.len()..])
-            }) else {
+            let lower = line.to_ascii_lowercase();
+            let begins = |at: usize| {
+                !lower[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+            };
+            let plain = format!("{name}=");
+            let command = format!("name={name}::");
+            let found = lower.match_indices(&plain).map(|(i, t)| (i, t.len()));
+            let found = found.chain(lower.match_indices(&command).map(|(i, t)| (i, t.len())));
+            let Some(value) = found
+                .into_iter()
+                .find(|(i, _)| begins(*i))
+                .and_then(|(i, len)| line.get(i + len..))
+            else {
                 continue;
             };
             for variable in variables(value) {
-                let flow = Flow { c: self.c, at };
+                let flow = Flow { at, outer: false, ..*self };
                 let Some((template, _)) = flow.variable(variable) else { continue };
                 if let Some(found) = flow.template(template, depth + 1) {
                     return Some(found);

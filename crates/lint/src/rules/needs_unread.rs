@@ -32,8 +32,14 @@ pub(crate) const RULE: Rule = Rule {
     },
 };
 
+/// Jobs of a file beyond which nobody reads what is said of each.
+const MAX_JOBS: usize = 100;
+
 fn check(c: &mut Context<'_>) {
     let Some(workflow) = c.workflow() else { return };
+    if workflow.jobs.len() > MAX_JOBS {
+        return;
+    }
     for (number, job) in workflow.jobs.iter().enumerate() {
         let start = span_of(job.place).end;
         let end = workflow.jobs.iter().skip(number + 1).map(|j| span_of(j.place).start).min();

@@ -30,6 +30,8 @@ pub(crate) const RULE: Rule = Rule {
             "- run: x\n  env: {GH: '${{ secrets.GH }}'}",
             "- run: aws configure set aws_access_key_id AKIAIOSFODNN7EXAMPLE",
             "- run: grep -q ghp_ log",
+            "- run: pytest tests/hf_text_generation_inference_integration_tests_of_it",
+            "- run: echo $npm_config_store_dir_for_the_ci_cache_of_builds",
             "jobs:\n  a:\n    runs-on: ubuntu-latest\n    container: {image: x, credentials: {username: me, password: '${{ secrets.P }}'}}\n    steps: [{run: x}]",
             "- run: x\n  env: {TOKEN: xxxxxxxxxxxxxxxxxxxx, PASSWORD: postgres}",
             "- run: x\n  env: {ONE: '${{ toJSON(secrets.ONE) }}'}",
@@ -75,13 +77,21 @@ fn check(c: &mut Context<'_>) {
     let help = "take it back where it was given out, make a new one, and read it from `secrets`";
     for (prefix, count, whose) in KINDS {
         for (start, _) in text.match_indices(prefix) {
-            let inside_word = text[..start].chars().next_back().is_some_and(is_of_token);
+            if text[..start].chars().next_back().is_some_and(is_of_token) {
+                continue;
+            }
             let rest = &text[start + prefix.len()..];
-            let length = rest.chars().take_while(|c| is_of_token(*c)).count();
+            // Names have underscores and dashes, these tokens have not.
+            let dashes = prefix.contains("pat") || prefix.contains('-') || *prefix == "AIza";
+            let of = |c: char| c.is_ascii_alphanumeric() || dashes && is_of_token(c);
+            let length = rest.chars().take_while(|c| of(*c)).count();
+            if rest[length..].chars().next().is_some_and(is_of_token) {
+                continue;
+            }
             let token = &text[start..start + prefix.len() + length];
             // AWS has keys of an exact length; the others may grow.
             let exact = !prefix.ends_with("IA") || length == *count;
-            if !inside_word && length >= *count && exact && !is_example(token, prefix) {
+            if length >= *count && exact && !is_example(token, prefix) {
                 let span = Span::new(start, start + token.len());
                 c.report(span, format!("This looks like {whose}, for everybody to read"), help);
             }

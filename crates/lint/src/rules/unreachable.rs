@@ -95,6 +95,7 @@ fn impossible(
             (!met && !shown.is_empty()).then(|| format!("{path} is one of {list}{more}"))
         }
         Known::Ref => {
+            let wanted = wanted.to_ascii_lowercase();
             let full =
                 ["refs/heads/", "refs/tags/", "refs/pull/"].iter().any(|p| wanted.starts_with(p));
             (!full && !wanted.is_empty() && !wanted.starts_with("refs/gh")).then(|| {

@@ -33,6 +33,8 @@ pub(crate) const RULE: Rule = Rule {
             "jobs:\n  a:\n    runs-on: ${{ vars.RUNNER || 'ubuntu-latest' }}\n    steps: [{run: x}]",
             "jobs:\n  a:\n    runs-on: macos-15-xlarge\n    steps: [{run: x}]",
             "jobs:\n  a:\n    runs-on: {group: big}\n    steps: [{run: x}]",
+            "jobs:\n  a:\n    runs-on: {group: big, labels: ubuntu-20.04}\n    steps: [{run: x}]",
+            "jobs:\n  a:\n    runs-on: ubuntu-latest-m\n    steps: [{run: x}]",
             "jobs:\n  a:\n    runs-on: ubuntu-28.04\n    steps: [{run: x}]",
         ],
     },
@@ -102,9 +104,14 @@ fn check(c: &mut Context<'_>) {
             Some(TemplateKind::Sequence(items)) => items.iter().collect(),
             _ => from.into_iter().collect(),
         };
+        // Of a group, or of one's own machines, labels are what their owners call them.
+        let own = steps.runs_on.get("group").is_some()
+            || items
+                .iter()
+                .any(|i| i.as_str().is_some_and(|l| l.eq_ignore_ascii_case("self-hosted")));
         for item in items {
             for label in labels(job, item) {
-                if let Some((message, help)) = fault(c, &label) {
+                if let Some((message, help)) = fault(c, &label, own) {
                     c.report(span_of(item.place), message, help);
                 }
             }
@@ -130,13 +137,13 @@ fn labels(job: &Job, item: &Template) -> Vec<String> {
     }
 }
 
-fn fault(c: &Context<'_>, label: &str) -> Option<(String, String)> {
+fn fault(c: &Context<'_>, label: &str, of_own: bool) -> Option<(String, String)> {
     let lower = label.to_ascii_lowercase();
     let own = &c.settings.labels;
     if own.iter().any(|l| matches(&l.to_ascii_lowercase(), &lower)) {
         return None;
     }
-    if let Some((_, when)) = REMOVED.iter().find(|(l, _)| *l == lower) {
+    if let Some((_, when)) = REMOVED.iter().find(|(l, _)| *l == lower && !of_own) {
         let family = lower.split('-').next().unwrap_or_default();
         let message = format!("GitHub has no '{label}' since {when}");
         return Some((message, format!("use {family}-latest, or a version that is there")));
@@ -144,7 +151,9 @@ fn fault(c: &Context<'_>, label: &str) -> Option<(String, String)> {
     if HOSTED.contains(&lower.as_str()) || OWN.contains(&lower.as_str()) {
         return None;
     }
-    if let Some(near) = HOSTED.iter().find(|h| is_typo(&lower, h)) {
+    // `ubuntu-latest-m` is a larger runner's own name.
+    let larger = HOSTED.iter().any(|h| lower.strip_prefix(h).is_some_and(|r| r.starts_with('-')));
+    if let Some(near) = HOSTED.iter().find(|h| !of_own && !larger && is_typo(&lower, h)) {
         return Some((
             format!("No runner has the label '{label}'"),
             format!("did you mean '{near}'?"),

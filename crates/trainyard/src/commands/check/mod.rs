@@ -229,7 +229,9 @@ fn of_repository(directory: &Path) -> Result<Vec<PathBuf>> {
 
 /// The files of local actions that a workflow or action names, wherever they lie.
 fn local_actions(file: &Path, root: &Path) -> Vec<PathBuf> {
-    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let small = file.metadata().is_ok_and(|m| m.is_file() && m.len() <= 4 * MAX_FILE_SIZE as u64);
+    let text =
+        if small { std::fs::read_to_string(file).unwrap_or_default() } else { String::new() };
     let used = text.lines().filter_map(|line| {
         let (_, uses) = line.split_once("uses:")?;
         let uses = uses.trim().trim_matches(['"', '\'']);
@@ -245,10 +247,13 @@ fn local_actions(file: &Path, root: &Path) -> Vec<PathBuf> {
 fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
-        if path.is_dir() {
+        // Links are not followed: a folder may hold itself.
+        let Ok(kind) = entry.file_type() else { continue };
+        if kind.is_dir() {
             if depth < 8 {
                 collect(&path, depth + 1, files);
             }
+        } else if !path.is_file() {
         } else if is_action(&path)
             || (folder.ends_with(".github/workflows")
                 && path.extension().is_some_and(|e| e == "yml" || e == "yaml"))
@@ -283,6 +288,10 @@ fn one(path: &Path) -> Read {
         Read { source, diagnostics, definition: None }
     };
     let bytes = match path.metadata() {
+        Ok(meta) if !meta.is_file() => {
+            let message = "This is no file".to_owned();
+            return fault(String::new(), "file/unreadable", message);
+        }
         Ok(meta) if meta.len() > 4 * MAX_FILE_SIZE as u64 => {
             let message =
                 format!("The file is larger than the {MAX_FILE_SIZE} characters that GitHub reads");

@@ -98,26 +98,18 @@ fn collect(
 
 /// The script as it stands in the file, and how far its lines are indented, if they are its own.
 fn as_written(raw: &str) -> (String, Option<usize>) {
-    if raw.starts_with(['|', '>']) {
-        let folded = raw.starts_with('>');
+    if raw.starts_with('|') {
         let body = raw.split_once('\n').map_or("", |(_, body)| body);
         let first = body.lines().find(|l| !l.trim().is_empty()).unwrap_or_default();
         let indent = first.len() - first.trim_start_matches(' ').len();
         let lines: Vec<&str> = body.lines().map(|l| l.get(indent..).unwrap_or("")).collect();
-        return match folded {
-            // Lines of a folded text run together: only its beginning is where it seems.
-            true => (lines.join(" "), None),
-            false => (lines.join("\n"), Some(indent)),
-        };
+        return (lines.join("\n"), Some(indent));
     }
-    let unquoted = match raw.chars().next() {
-        Some('\'') => raw.trim_matches('\'').replace("''", "'"),
-        Some('"') => {
-            raw.trim_matches('"').replace("\\\"", "\"").replace("\\n", "\n").replace("\\\\", "\\")
-        }
-        _ => raw.to_owned(),
-    };
-    (unquoted, None)
+    // Quotes, escapes and folded lines are read as YAML has them; the lines are not the file's then.
+    let source = Source::new("script", raw);
+    let read = trainyard_yaml::parse(&source).ok();
+    let text = read.as_ref().and_then(|node| node.as_str().map(str::to_owned));
+    (text.unwrap_or_else(|| raw.to_owned()), None)
 }
 
 /// Each expression as a word of the same length.
@@ -150,7 +142,10 @@ pub(super) fn run(
         return Ok(found);
     };
     let folder = std::env::temp_dir().join(format!("trainyard-shellcheck-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).map_err(|e| Error::io("create the folder", &folder, &e))?;
+    // Of this process alone: the folder for temporary files is everybody's.
+    std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700)
+        .create(&folder)
+        .map_err(|e| Error::io("create the folder", &folder, &e))?;
     // Equal scripts are looked at once: repositories repeat themselves.
     let mut equal: BTreeMap<(&str, &str), Vec<usize>> = BTreeMap::new();
     for (number, script) in scripts.iter().enumerate() {
@@ -199,6 +194,12 @@ fn prelude(shell: &str) -> &'static str {
     if shell == "bash" { "set -eo pipefail\n" } else { "set -e\n" }
 }
 
+/// Bytes of the comments and empty lines that a script begins with.
+fn comments(text: &str) -> usize {
+    let is_head = |l: &&str| l.trim().is_empty() || l.trim_start().starts_with('#');
+    text.split_inclusive('\n').take_while(is_head).filter(|l| l.ends_with('\n')).map(str::len).sum()
+}
+
 fn ask(
     program: &Path,
     shell: &str,
@@ -209,7 +210,9 @@ fn ask(
     command.args(["--norc", "--format=json1", "--shell", shell, "--exclude", EXCLUDED]);
     for (number, script) in batch {
         let file = folder.join(format!("{number}.sh"));
-        std::fs::write(&file, format!("{}{}\n", prelude(shell), script.text))
+        // Directives stand before the first command, and so before what the runner sets.
+        let (head, rest) = script.text.split_at(comments(&script.text));
+        std::fs::write(&file, format!("{head}{}{rest}\n", prelude(shell)))
             .map_err(|e| Error::io("write", &file, &e))?;
         command.arg(&file);
     }
@@ -231,11 +234,14 @@ fn place(source: &Source, script: &Script, comment: &Comment) -> Diagnostic {
         _ => Severity::Info,
     };
     let span = script.indent.and_then(|indent| {
-        // Its first line is the second of the block, and one stands before it in the copy.
+        // Its first line is the second of the block; behind its comments stands one more in the copy.
         let text = source.slice(script.span);
-        let before: usize =
-            text.split_inclusive('\n').take(comment.line.checked_sub(1)?).map(str::len).sum();
-        let start = script.span.start + before + indent + comment.column.saturating_sub(1);
+        let head = script.text[..comments(&script.text)].matches('\n').count();
+        let line = if comment.line > head { comment.line.checked_sub(1)? } else { comment.line };
+        let before: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
+        let own = text.get(before + indent..)?;
+        let column = own.char_indices().nth(comment.column.saturating_sub(1)).map_or(0, |(i, _)| i);
+        let start = script.span.start + before + indent + column;
         let rest = source.text().get(start..script.span.end)?;
         let word = rest.split(char::is_whitespace).next().map_or(1, str::len).max(1);
         Some(Span::new(start, start + word))
@@ -270,6 +276,9 @@ mod tests {
     fn scripts_as_they_stand() {
         assert_eq!(as_written("|\n    a\n      b\n"), ("a\n  b".into(), Some(4)));
         assert_eq!(as_written(">-\n  a\n  b"), ("a b".into(), None));
+        assert_eq!(as_written(r#""echo \"$X\" y""#), ("echo \"$X\" y".into(), None));
+        assert_eq!(as_written("'echo ''it'' x'"), ("echo 'it' x".into(), None));
+
         assert_eq!(as_written("'it''s'"), ("it's".into(), None));
         assert_eq!(as_written("echo a"), ("echo a".into(), None));
     }

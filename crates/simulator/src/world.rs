@@ -1,5 +1,8 @@
 //! The world of a seed: time, a heap of happenings, the driver's part, what goes wrong.
 
+mod groups;
+mod meddle;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
@@ -434,55 +437,6 @@ impl World {
         }
     }
 
-    /// What broken builds do beyond what was decided.
-    fn meddle(&mut self, command: &Command, records: &mut Vec<Record>) {
-        let extra = match (self.broken, command) {
-            (Some(Broken::LeasesTwice), Command::Lease { node, runner, .. }) => {
-                let (node, epoch) = (*node, self.run.instance(*node).epoch + 1);
-                Some(Record::Leased { node, epoch, runner: runner.clone() })
-            }
-            (Some(Broken::SettlesTwice), Command::Finish { node, .. }) => {
-                let settled = self.run.instance(*node).settled().cloned();
-                settled.map(|s| Record::Settled {
-                    node: *node,
-                    outcome: Outcome::Lost,
-                    result: s.result,
-                    reason: s.reason,
-                    by: s.by,
-                    outputs: s.outputs,
-                    at: s.at,
-                })
-            }
-            (Some(Broken::ResetsTooMuch), Command::Rerun { .. }) => {
-                // One more that was not asked for, after the fact.
-                let attempt = self.run.attempt();
-                let kept = self.run.instances().find(|(id, i)| {
-                    i.settled().is_some() && i.parent == Some(InstanceId::ROOT) && id.0 > 0
-                });
-                kept.map(|(node, _)| Record::Rerun {
-                    attempt,
-                    reset: vec![node],
-                    reopened: Vec::new(),
-                    resume: None,
-                    at: Timestamp(self.now),
-                })
-            }
-            (Some(Broken::IgnoresMaxParallel), _) => {
-                let waits = self.run.instances().find(|(_, i)| {
-                    let groups = i.resolved.as_ref().map_or(0, |r| r.groups.len());
-                    i.leg.is_some() && matches!(i.state, NodeState::Waiting { groups_held } if groups_held as usize == groups)
-                });
-                let waits = waits.filter(|(id, _)| self.is_job(*id));
-                waits.map(|(node, i)| Record::Offered { node, attempt: i.attempt + 1 })
-            }
-            _ => None,
-        };
-        if let Some(record) = extra {
-            apply(&mut self.run, &record);
-            records.push(record);
-        }
-    }
-
     fn is_job(&self, node: InstanceId) -> bool {
         self.run.plan().node(self.run.instance(node).plan).kind == trainyard_plan::NodeKind::Work
     }
@@ -595,94 +549,6 @@ impl World {
                 if gone && self.run.instance(*node).began.is_some() {
                     let (node, epoch) = (*node, *epoch);
                     self.later(15_000, Happening::Comes(Command::Lost { node, epoch }));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn hold(&mut self, node: InstanceId, place: u32, name: &str, cancel: bool) {
-        let queue = self.groups.entry(name.to_owned()).or_default();
-        queue.push_back((node, place));
-        // A restarted world learns from the state who holds a group already.
-        let held = matches!(self.run.instance(node).state, NodeState::Waiting { groups_held } if groups_held > place)
-            || !matches!(self.run.instance(node).state, NodeState::Waiting { .. });
-        if held {
-            let at = queue.len() - 1;
-            queue.swap(0, at);
-            return;
-        }
-        let holder = queue.front().copied();
-        if holder == Some((node, place)) || self.broken == Some(Broken::SharesGroups) {
-            self.later(3, Happening::Comes(Command::GroupGranted { node, index: place }));
-        } else if self.faults && self.rng.u8(..20) == 0 {
-            let reason = Reason::new("refused");
-            self.later(3, Happening::Comes(Command::GroupRefused { node, reason }));
-        } else if let (true, Some((target, _))) = (cancel, holder) {
-            let (cause, strength) = (Cause::Group, Strength::Polite);
-            // What is part of the holder cannot push it out.
-            if !self.is_within(node, target) {
-                self.later(3, Happening::Comes(Command::Cancel { target, cause, strength }));
-            }
-        }
-        // A node that waits for a group that something around it holds would wait for ever.
-        if let Some((holder, _)) = holder.filter(|(h, _)| *h != node && self.is_within(node, *h)) {
-            let reason = Reason::new(format!("deadlock with {}", self.run.path(holder)));
-            self.later(3, Happening::Comes(Command::GroupRefused { node, reason }));
-        }
-    }
-
-    fn is_first(&self, node: InstanceId, place: u32) -> bool {
-        self.broken == Some(Broken::SharesGroups)
-            || self.groups.values().any(|queue| queue.front() == Some(&(node, place)))
-    }
-
-    fn is_within(&self, node: InstanceId, outer: InstanceId) -> bool {
-        let mut at = Some(node);
-        while let Some(current) = at {
-            if current == outer {
-                return true;
-            }
-            at = self.run.instance(current).parent;
-        }
-        false
-    }
-
-    fn release(&mut self, node: InstanceId, place: u32) {
-        let mut next = Vec::new();
-        for queue in self.groups.values_mut() {
-            let was_first = queue.front() == Some(&(node, place));
-            queue.retain(|ticket| *ticket != (node, place));
-            if was_first {
-                next.extend(queue.front().copied());
-            }
-        }
-        for (node, index) in next {
-            self.later(3, Happening::Comes(Command::GroupGranted { node, index }));
-        }
-    }
-
-    /// One node at a time holds a group, but for what is within the holder.
-    fn check_groups(&self) -> Done {
-        let mut holders: BTreeMap<String, InstanceId> = BTreeMap::new();
-        for (id, instance) in self.run.instances() {
-            let held = match &instance.state {
-                NodeState::Blocked { .. } | NodeState::Settled(_) => 0,
-                NodeState::Waiting { groups_held } => *groups_held as usize,
-                NodeState::Active { .. } | NodeState::Open(_) => usize::MAX,
-            };
-            let groups = instance.resolved.iter().flat_map(|r| &r.groups).take(held);
-            for group in groups {
-                if let Some(other) = holders.insert(group.name.to_lowercase(), id) {
-                    return Err(Violation::new(
-                        "groups",
-                        format!(
-                            "'{}' is held by {} and {}",
-                            group.name,
-                            self.run.path(other),
-                            self.run.path(id)
-                        ),
-                    ));
                 }
             }
         }

@@ -1,6 +1,10 @@
 //! One job on this machine: the step machine, its processes and its log, in one thread and one
 //! `poll` loop.
 
+mod files;
+mod kept;
+mod log;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -11,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use trainyard_job::files::FileCommands;
-use trainyard_job::mask::Masker;
 use trainyard_job::seal::Seal;
 use trainyard_job::{
     Action, Annotation, Answer, Exit, Input, JobMachine, LoadedSet, Process, ProcessId,
@@ -21,7 +24,11 @@ use trainyard_model::Outcome;
 
 use super::environment::{get, set, which};
 use super::process::{Running, bury_orphans, kill_leftovers, start};
-use super::reader::{OutputReader, Sink};
+use files::{COMMAND_FILES, read_files};
+use kept::{kept_process, seal_process};
+use log::{Log, StepSink, log_line, read_matcher, settle_file};
+
+use super::reader::OutputReader;
 use super::workspace::Workspace;
 use crate::run::kept::KeptProcess;
 
@@ -154,120 +161,6 @@ struct Live {
     time_limit: Option<Instant>,
 }
 
-/// The log and the masker, apart from the machine so that both can be borrowed.
-struct Log {
-    file: BufWriter<File>,
-    at: u64,
-    /// When something was written first that is not in the file yet.
-    dirty: Option<Instant>,
-    masker: Masker,
-    /// Steps that run side by side take turns in the one file.
-    pieces: BTreeMap<usize, Vec<(u64, u64)>>,
-    failed: bool,
-}
-
-impl Log {
-    fn write(&mut self, step: usize, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        if self.file.write_all(bytes).is_err() {
-            self.failed = true;
-            return;
-        }
-        self.dirty.get_or_insert_with(Instant::now);
-        let from = self.at;
-        self.at += bytes.len() as u64;
-        let pieces = self.pieces.entry(step).or_default();
-        match pieces.last_mut() {
-            Some(last) if last.1 == from => last.1 = self.at,
-            _ => pieces.push((from, self.at)),
-        }
-    }
-}
-
-struct StepSink<'a> {
-    log: &'a mut Log,
-    step: usize,
-    machine: &'a mut JobMachine,
-    process: ProcessId,
-    actions: &'a mut VecDeque<Action>,
-    workspace: &'a Path,
-}
-
-impl Sink for StepSink<'_> {
-    fn masker(&self) -> &Masker {
-        &self.log.masker
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.log.write(self.step, bytes);
-    }
-
-    fn line(&mut self, line: &str) {
-        for action in self.machine.step(Input::Line(self.process, line.to_owned())) {
-            match action {
-                // In order with the lines around them.
-                Action::Log(step, text) => log_line(self.log, step, &text),
-                Action::Mask(_) => self.log.masker = self.machine.masker().clone(),
-                // The next line may be the first that it matches.
-                Action::ReadMatcher(process, file) => {
-                    let text = read_matcher(self.workspace, &file);
-                    for action in self.machine.step(Input::Matchers(process, text)) {
-                        match action {
-                            Action::Log(step, text) => log_line(self.log, step, &text),
-                            other => self.actions.push_back(other),
-                        }
-                    }
-                }
-                other => self.actions.push_back(other),
-            }
-        }
-    }
-
-    fn wants_all(&self) -> bool {
-        self.machine.matches_lines()
-    }
-}
-
-/// Bytes of a file of problem matchers.
-const MAX_MATCHER_FILE: u64 = 4 * 1024 * 1024;
-
-fn read_matcher(workspace: &Path, file: &str) -> Result<String, String> {
-    let path = workspace.join(file);
-    let said = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
-    let size = path.metadata().map_err(|e| said(&e))?.len();
-    if size > MAX_MATCHER_FILE {
-        return Err(said(&"the file is too large"));
-    }
-    std::fs::read_to_string(&path).map_err(|e| said(&e))
-}
-
-/// Finds the file that a problem matcher named. One that is not there, or not in the workspace,
-/// is left out, with the position in it (`OutputManager.cs`).
-fn settle_file(annotation: &mut Annotation, workspace: &Path) {
-    let from = annotation.from_path.take().unwrap_or_default();
-    let Some(file) = annotation.file.take() else { return };
-    let mut path = PathBuf::from(&file);
-    if path.is_relative() && !from.is_empty() {
-        path = Path::new(&from).parent().unwrap_or(Path::new("")).join(path);
-    }
-    let full = std::fs::canonicalize(workspace.join(path)).ok().filter(|p| p.is_file());
-    let root = std::fs::canonicalize(workspace).ok();
-    let inside = full.zip(root).and_then(|(f, r)| Some(f.strip_prefix(r).ok()?.to_owned()));
-    match inside {
-        Some(inside) => annotation.file = Some(inside.to_string_lossy().into_owned()),
-        None => (annotation.line, annotation.column) = (None, None),
-    }
-}
-
-fn log_line(log: &mut Log, step: usize, text: &str) {
-    let mut out = Vec::with_capacity(text.len() + 1);
-    log.masker.mask_into(text.as_bytes(), &mut out);
-    out.push(b'\n');
-    log.write(step, &out);
-}
-
 /// Runs a job to its end.
 pub fn run(mut machine: JobMachine, mut around: Surroundings<'_>) -> JobEnd {
     let file = match File::create(around.log_path) {
@@ -320,23 +213,6 @@ pub fn run(mut machine: JobMachine, mut around: Surroundings<'_>) -> JobEnd {
     end.marks = sealed(&machine.marks(), secrets, masker);
     end.failed = runner.failed.map(|process| seal_process(process, &Seal::new(secrets, masker)));
     end
-}
-
-/// A process as it may lie on a disk.
-fn seal_process(mut process: KeptProcess, seal: &Seal<'_>) -> KeptProcess {
-    let mut env = Vec::with_capacity(process.env.len());
-    for (name, value) in std::mem::take(&mut process.env) {
-        match seal.seal(&value) {
-            _ if !seal.is_plain(&name) => {}
-            Some(value) => env.push((name, value)),
-            None => process.left_out.push(name),
-        }
-    }
-    process.env = env;
-    process.path.retain(|folder| seal.is_plain(folder));
-    process.directory = process.directory.filter(|d| seal.is_plain(&d.to_string_lossy()));
-    process.script = process.script.and_then(|(text, end)| Some((seal.seal(&text)?, end)));
-    process
 }
 
 fn failed_end(around: &mut Surroundings<'_>, message: &str) -> JobEnd {
@@ -732,20 +608,6 @@ impl Runner {
     }
 }
 
-/// What is kept of a process.
-fn kept_process(process: Process, step: String, workspace: &Workspace) -> KeptProcess {
-    let script = match process.kind {
-        ProcessKind::Script { shell, script } => Some((script, shell.extension.to_owned())),
-        _ => None,
-    };
-    let directory = match process.directory {
-        Some(directory) => workspace.workspace.join(directory),
-        None => workspace.workspace.clone(),
-    };
-    let (env, path, left_out) = (process.env, process.path, Vec::new());
-    KeptProcess { step, script, env, path, left_out, directory: Some(directory) }
-}
-
 /// `GIT_CONFIG_COUNT` and its pairs, those that are there first.
 fn add_git_config(env: &mut Vec<(String, String)>, settings: &[(String, String)]) {
     if settings.is_empty() {
@@ -776,47 +638,6 @@ fn action_env(
 
 fn script_name(id: ProcessId) -> String {
     format!("step-{}", id.0)
-}
-
-/// The files of commands that each process finds empty.
-const COMMAND_FILES: &[&str] = &[
-    "set_env",
-    "set_output",
-    "add_path",
-    "save_state",
-    "step_summary",
-    "artifacts",
-    "artifacts_list",
-];
-
-/// Bytes of one file that are read; a larger one is cut, and so is refused by what reads it.
-const MAX_COMMAND_FILE: u64 = 64 * 1024 * 1024;
-
-fn read_files(folder: &Path, id: ProcessId) -> FileCommands {
-    let read = |name: &str| {
-        let path = folder.join(format!("{name}_{}", id.0));
-        // Not every process makes each of them.
-        let Ok(size) = path.metadata().map(|m| m.len()) else { return Vec::new() };
-        let bytes = match size {
-            0 => Vec::new(),
-            size if size > MAX_COMMAND_FILE => b"\n(this file is too large)".to_vec(),
-            _ => std::fs::read(&path).unwrap_or_default(),
-        };
-        let _ = std::fs::remove_file(&path);
-        bytes
-    };
-    // Declared build subjects mean something only to GitHub's own attestations.
-    for name in ["artifacts", "artifacts_list"] {
-        let _ = std::fs::remove_file(folder.join(format!("{name}_{}", id.0)));
-    }
-    FileCommands {
-        env: read("set_env"),
-        output: read("set_output"),
-        path: read("add_path"),
-        state: read("save_state"),
-        reasons: read("reasons"),
-        summary: read("step_summary"),
-    }
 }
 
 fn answer(need: &StepNeed, around: &mut Surroundings<'_>) -> Answer {

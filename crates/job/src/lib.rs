@@ -4,10 +4,9 @@
 //! clock and no file. Ordinary log lines bypass it: the shell hands over only lines that may hold
 //! a command ([`command::may_hold_command`]) and masks the rest with [`mask::Masker`].
 //! The rules are those of actions/runner `src/Runner.Worker`.
-//!
-//! Deliberately absent, until something needs them: Docker actions.
 
 pub mod command;
+pub mod container;
 pub mod files;
 mod machine;
 pub mod mask;

@@ -50,7 +50,7 @@ pub fn resolve(named: Option<&str>, has_bash: bool) -> Result<Shell, String> {
 }
 
 /// Splits as .NET splits arguments: blanks, double quotes, `\"` inside them.
-fn split(text: &str) -> Vec<String> {
+pub fn split(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
     let (mut quoted, mut any) = (false, false);

@@ -64,6 +64,8 @@ pub enum StepKind {
     WaitAll(bool),
     /// `cancel`: the id of a background step.
     Cancel(String),
+    /// Before the steps the start of the job's containers, after them their end; no step of a file.
+    Containers,
 }
 
 /// `defaults.run`, of a workflow or a job.
@@ -84,6 +86,10 @@ pub struct JobSpec {
     pub defaults: Vec<RunDefaults>,
     /// `steps`
     pub steps: Vec<StepSpec>,
+    /// `container`
+    pub container: Option<Template>,
+    /// `services`
+    pub services: Option<Template>,
     /// `outputs`
     pub outputs: Option<Template>,
     /// `environment.url`
@@ -130,6 +136,27 @@ pub struct NodeSpec {
     /// `pre`
     pub pre: Option<StageSpec>,
     /// `post`
+    pub post: Option<StageSpec>,
+}
+
+/// A Docker action.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DockerSpec {
+    /// `name`
+    pub name: Option<String>,
+    /// Inputs in order, with their defaults.
+    pub inputs: Vec<InputSpec>,
+    /// `image`: a Dockerfile relative to the action's folder, or `docker://IMAGE`.
+    pub image: String,
+    /// `entrypoint`
+    pub entrypoint: Option<String>,
+    /// `args`, a list; none leaves it to the step's `with.args`.
+    pub args: Option<Template>,
+    /// `env`, which wins over nothing.
+    pub env: Option<Template>,
+    /// `pre-entrypoint`
+    pub pre: Option<StageSpec>,
+    /// `post-entrypoint`
     pub post: Option<StageSpec>,
 }
 

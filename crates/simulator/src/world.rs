@@ -672,6 +672,8 @@ impl World {
         let file = &semantics.files[definition.file].workflow;
         let JobKind::Steps(steps) = &file.jobs[definition.job?].kind else { return None };
         let spec = JobSpec {
+            container: None,
+            services: None,
             env: [file.env.clone(), steps.env.clone()].into_iter().flatten().collect(),
             defaults: vec![file.defaults.clone(), steps.defaults.clone()],
             steps: steps.steps.clone(),

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use trainyard_executor_container::Pull;
+use trainyard_job::container::ContainerSpec;
 
 use crate::actions::places::{GITHUB, Places};
 use crate::builtin;
@@ -214,8 +216,10 @@ enum Command {
 /// Where jobs run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Executor {
-    /// As processes of this machine
+    /// As processes of this machine, but for those whose label stands for an image
     Host,
+    /// In containers alone: every label stands for an image
+    Container,
 }
 
 #[derive(Args)]
@@ -277,9 +281,15 @@ struct RunArgs {
     /// Where jobs run
     #[arg(long, value_enum, default_value = "host")]
     executor: Executor,
-    /// LABEL=host runs jobs with that label here, LABEL=skip does not
+    /// LABEL=host runs jobs with that label here, LABEL=image:IMAGE in a container, LABEL=skip not
     #[arg(long)]
     runner: Vec<String>,
+    /// Pull images and base images even where they are on this machine
+    #[arg(long, conflicts_with = "offline")]
+    pull: bool,
+    /// Pull no image; one that is not on this machine fails its job
+    #[arg(long)]
+    offline: bool,
     /// A folder that stands for a repository of actions, OWNER/NAME@REF=DIR
     #[arg(long, value_name = "SLUG@REF=DIR")]
     local_repository: Vec<String>,
@@ -417,12 +427,31 @@ fn pair_or_variable(flag: &str, text: &str) -> Result<(String, String)> {
     }
 }
 
-fn label(text: &str) -> Result<(String, bool)> {
-    match text.rsplit_once('=') {
-        Some((label, "host")) => Ok((label.to_owned(), true)),
-        Some((label, "skip")) => Ok((label.to_owned(), false)),
-        _ => Err(Error::new(format!("--runner {text}: expected LABEL=host or LABEL=skip"))),
+/// What `--runner` says: labels that run here or do not, and those that stand for images.
+type Labels = (Vec<(String, bool)>, Vec<(String, ContainerSpec)>);
+
+fn labels(given: &[String]) -> Result<Labels> {
+    let (mut labels, mut images) = (Vec::new(), Vec::new());
+    for text in given {
+        let bad = || {
+            Error::new(format!(
+                "--runner {text}: expected LABEL=host, LABEL=skip or LABEL=image:IMAGE"
+            ))
+        };
+        let (label, target) = text.split_once('=').ok_or_else(bad)?;
+        match target {
+            "host" => labels.push((label.to_owned(), true)),
+            "skip" => labels.push((label.to_owned(), false)),
+            _ => {
+                let image =
+                    target.strip_prefix("image:").filter(|i| !i.is_empty()).ok_or_else(bad)?;
+                labels.push((label.to_owned(), true));
+                let image = ContainerSpec { image: image.to_owned(), ..ContainerSpec::default() };
+                images.push((label.to_owned(), image));
+            }
+        }
     }
+    Ok((labels, images))
 }
 
 /// Where to look for other repositories, as far as the call says it.
@@ -511,7 +540,7 @@ fn settings(args: RunArgs) -> Result<Settings> {
             .ok_or_else(|| Error::new(format!("--matrix {text}: expected KEY:VALUE")))?;
         matrix.push((key.to_owned(), value.to_owned()));
     }
-    let Executor::Host = args.executor;
+    let (labels, images) = labels(&args.runner)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(Settings {
         directory: args.directory,
@@ -533,7 +562,14 @@ fn settings(args: RunArgs) -> Result<Settings> {
         env: list("env", &args.env, pair_or_variable)?,
         env_variables: args.env.iter().filter(|t| !t.contains('=')).cloned().collect(),
         inherit_env: args.inherit_env,
-        labels: args.runner.iter().map(|t| label(t)).collect::<Result<Vec<_>>>()?,
+        labels,
+        images,
+        images_only: args.executor == Executor::Container,
+        pull: match (args.pull, args.offline) {
+            (_, true) => Pull::Never,
+            (true, false) => Pull::Always,
+            (false, false) => Pull::Missing,
+        },
         places: places(&args.local_repository, &args.action_mirror)?,
         quota: None,
         builtin_actions: !args.no_builtin_actions,

@@ -209,8 +209,8 @@ fn a_dry_run_says_what_will_not_run_and_why() {
     repo.run(&["--dry-run", "--runner", "fleet=host"])
         .exits(0)
         .shows("w is not run: this machine is not 'windows-latest'")
-        .shows("c would fail: it asks for `container`")
-        .shows("u would fail: it uses 'docker://debian'")
+        .shows("c would fail: DOCKER_HOST is 'unix:///nowhere/docker.sock'")
+        .shows("u would fail: DOCKER_HOST is")
         .hides("g is not run");
 }
 
@@ -224,7 +224,7 @@ fn an_empty_image_is_no_container() {
     repo.run(&[])
         .shows("plain")
         .shows("image=.")
-        .shows("b (debian): failure: it asks for `container`")
+        .shows("b (debian): DOCKER_HOST is 'unix:///nowhere/docker.sock'")
         .hides("image=debian")
         .exits(1);
 }

@@ -156,11 +156,11 @@ jobs:
     ["container"] "
 on: push
 jobs: {a: {runs-on: ubuntu-latest, container: 'python:3', steps: [{run: echo NEVER}]}}
-" shows ["a: failure: it asks for `container`, which Trainyard cannot run yet"] hides ["NEVER"] exit 1;
+" shows ["a: failure", "there is no such socket", "Initialize containers"] hides ["NEVER"] exit 1;
     ["services"] "
 on: push
 jobs: {a: {runs-on: ubuntu-latest, services: {db: {image: x}}, steps: [{run: echo}]}}
-" shows ["it asks for `services`"] exit 1;
+" shows ["there is no such socket"] exit 1;
     ["snapshot"] "
 on: push
 jobs: {a: {runs-on: ubuntu-latest, snapshot: img, steps: [{run: echo}]}}

@@ -1,7 +1,7 @@
 //! Action files (`action.yml`).
 
 use trainyard_expression::{Expr, ExprKind, Template, TemplateKind, parse_in};
-use trainyard_job::spec::{CompositeSpec, Condition, InputSpec, NodeSpec, StageSpec};
+use trainyard_job::spec::{CompositeSpec, Condition, DockerSpec, InputSpec, NodeSpec, StageSpec};
 
 use crate::convert::Converter;
 use crate::steps;
@@ -27,7 +27,7 @@ pub enum ActionRuns {
     /// `using: node20` and its kin.
     Node(Box<NodeSpec>),
     /// `using: docker`
-    Docker,
+    Docker(Box<DockerSpec>),
 }
 
 pub(crate) fn convert(c: &mut Converter<'_, '_>, root: &Template) -> Option<Action> {
@@ -80,7 +80,27 @@ pub(crate) fn convert(c: &mut Converter<'_, '_>, root: &Template) -> Option<Acti
                 steps,
             })
         }
-        "docker" => ActionRuns::Docker,
+        "docker" => {
+            let Some(image) = runs.get("image").and_then(Template::as_str) else {
+                c.error(
+                    "action/image",
+                    runs.place,
+                    "Missing 'image' in 'runs': a Dockerfile or docker://IMAGE",
+                );
+                return None;
+            };
+            let text = |key: &str| runs.get(key).and_then(Template::as_str).map(str::to_owned);
+            ActionRuns::Docker(Box::new(DockerSpec {
+                name: name.clone(),
+                inputs: inputs.clone(),
+                image: image.to_owned(),
+                entrypoint: text("entrypoint"),
+                args: runs.get("args").cloned(),
+                env: runs.get("env").cloned(),
+                pre: stage(c, runs, "pre-entrypoint", "pre-if"),
+                post: stage(c, runs, "post-entrypoint", "post-if"),
+            }))
+        }
         node if ["node12", "node16", "node20", "node24"].contains(&node) => {
             let Some(main) = runs.get("main").and_then(Template::as_str) else {
                 c.error(

@@ -433,21 +433,7 @@ pub fn is_local(uses: &str) -> bool {
 
 /// What this version refuses to run, said per job before it starts.
 fn refusal(job: &Job) -> Option<String> {
-    let given = |t: &Option<Template>| t.as_ref().is_some_and(|t| t.as_str() != Some(""));
-    // One that an expression names is known only when the job starts.
-    let image = |t: &Option<Template>| {
-        let image = t.as_ref().map(|t| t.get("image").unwrap_or(t));
-        image.is_some_and(|i| i.as_str() != Some("") && !i.has_expressions())
-    };
-    match &job.kind {
-        JobKind::Call(_) => None,
-        JobKind::Steps(steps) => [
-            (image(&steps.container), "container"),
-            (steps.services.is_some(), "services"),
-            (given(&steps.snapshot), "snapshot"),
-        ]
-        .into_iter()
-        .find(|(given, _)| *given)
-        .map(|(_, key)| format!("it asks for `{key}`, which Trainyard cannot run yet")),
-    }
+    let JobKind::Steps(steps) = &job.kind else { return None };
+    let snapshot = steps.snapshot.as_ref().is_some_and(|t| t.as_str() != Some(""));
+    snapshot.then(|| "it asks for `snapshot`, which Trainyard cannot run yet".to_owned())
 }

@@ -79,8 +79,10 @@ impl JobMachine {
             Runs::Builtin(spec) => spec.inputs.clone(),
             Runs::Composite(spec, _) => spec.inputs.clone(),
             Runs::Node(spec, _) => spec.inputs.clone(),
+            Runs::Docker(spec, _) => spec.inputs.clone(),
         };
-        let inputs = self.inputs(id, &declared, given, stage)?;
+        let docker = matches!(loaded.runs, Runs::Docker(..));
+        let inputs = self.inputs(id, &declared, given, stage, docker)?;
         let is_composite = matches!(loaded.runs, Runs::Composite(..));
         let depth = self.strands.get(&id).map_or(0, |s| s.frames.len());
         if is_composite && depth > MAX_COMPOSITE_DEPTH {
@@ -90,6 +92,7 @@ impl JobMachine {
         }
         let top = self.top_step(id);
         self.uses_header(top, action, &inputs, stage);
+        let mut own_env = Vec::new();
         let kind = match loaded.runs {
             Runs::Composite(spec, path) => {
                 self.enter_composite(id, step, spec, path, loaded.origin, inputs, limit);
@@ -101,9 +104,17 @@ impl JobMachine {
                 script: format!("{path}/{}", script_of(&spec, stage)),
                 inputs,
             },
+            Runs::Docker(spec, path) => {
+                let (kind, env) = self.docker_process(id, &spec, &path, inputs, stage)?;
+                own_env = env;
+                kind
+            }
         };
         let state = self.use_of(id).state.clone();
-        let mut env = self.process_env(id);
+        let mut env = own_env;
+        for (name, value) in self.process_env(id) {
+            put(&mut env, name, value);
+        }
         for (name, value) in state {
             put(&mut env, format!("STATE_{name}"), value);
         }
@@ -133,6 +144,7 @@ impl JobMachine {
         declared: &[InputSpec],
         given: Vec<(String, String)>,
         stage: Stage,
+        docker: bool,
     ) -> Result<Vec<(String, String)>, Hold> {
         let mut inputs = Vec::new();
         for input in declared {
@@ -157,7 +169,10 @@ impl JobMachine {
             if declared.iter().any(|d| d.name.eq_ignore_ascii_case(&key)) {
                 continue;
             }
-            if stage != Stage::Main {
+            // Every Docker action takes these two (`ActionRunner.cs`).
+            let known =
+                docker && ["entrypoint", "args"].iter().any(|n| key.eq_ignore_ascii_case(n));
+            if stage != Stage::Main || known || (docker && declared.is_empty()) {
                 inputs.push((key, value));
                 continue;
             }

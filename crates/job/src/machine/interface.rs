@@ -6,9 +6,10 @@ use std::sync::Arc;
 use trainyard_expression::Place;
 use trainyard_model::{Outcome, Value};
 
+use crate::container::{ContainerSpec, ContainersReady, ContainersSpec};
 use crate::files::FileCommands;
 use crate::shell::Shell;
-use crate::spec::{CompositeSpec, Condition, InputSpec, NodeSpec};
+use crate::spec::{CompositeSpec, Condition, DockerSpec, InputSpec, NodeSpec};
 
 /// A process of this job, numbered as started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +30,8 @@ pub enum Input {
     /// A line of a process that may hold a command; all of them while
     /// [`JobMachine::matches_lines`].
     Line(ProcessId, String),
+    /// The job's containers are there.
+    Containers(ContainersReady),
     /// A process ended; what its files hold.
     Exited(ProcessId, Exit, FileCommands),
     /// The time limit of a step has come.
@@ -82,6 +85,8 @@ pub enum Runs {
     Composite(Arc<CompositeSpec>, String),
     /// A JavaScript action and its folder.
     Node(Arc<NodeSpec>, String),
+    /// A Docker action and its folder; none of a bare image.
+    Docker(Arc<DockerSpec>, String),
 }
 
 /// What an action that is built in declares.
@@ -165,6 +170,21 @@ pub enum ProcessKind {
         /// Its inputs, defaults filled in.
         inputs: Vec<(String, String)>,
     },
+    /// A container of a Docker action's own.
+    Docker {
+        /// `docker://IMAGE`, or the path of a Dockerfile.
+        image: String,
+        /// What runs instead of the image's entry point.
+        entrypoint: Option<String>,
+        /// Its arguments; none leaves the image's.
+        args: Option<Vec<String>>,
+        /// Its inputs, defaults filled in.
+        inputs: Vec<(String, String)>,
+    },
+    /// The start of the job's containers; [`Input::Containers`] comes before its end.
+    StartContainers(Box<ContainersSpec>),
+    /// Their end.
+    StopContainers,
 }
 
 /// How serious an annotation is.
@@ -306,6 +326,8 @@ pub struct JobContexts {
     pub command_files: String,
     /// Whether bash is there.
     pub has_bash: bool,
+    /// The container of a job that asks for none: its label stands for an image.
+    pub image: Option<ContainerSpec>,
     /// Whether `::debug::` shows.
     pub debug: bool,
     /// Tells people where a piece of the definition stands.

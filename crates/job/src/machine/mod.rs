@@ -2,6 +2,7 @@
 
 mod actions;
 mod background;
+mod containers;
 mod contexts;
 mod ending;
 mod interface;
@@ -26,7 +27,7 @@ pub use resume::{MarkEnd, MarkUse, StepMark, sealed};
 
 use crate::mask::Masker;
 use crate::matcher::Matchers;
-use crate::spec::{CompositeSpec, JobSpec, StepSpec};
+use crate::spec::{CompositeSpec, JobSpec, StepKind, StepSpec};
 
 /// The status of a job or of a composite action so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -221,9 +222,12 @@ const MAIN: usize = 0;
 impl JobMachine {
     /// A machine for a job; `masker` hides the secrets that it was given.
     pub fn new(spec: JobSpec, contexts: JobContexts, masker: Masker) -> Self {
-        let steps: Arc<[StepSpec]> = spec.steps.clone().into();
+        let mut steps = spec.steps.clone();
+        if containers::wanted(&spec, &contexts) {
+            steps.push(containers::step());
+        }
         let main = Strand {
-            frames: vec![Frame::new(steps, None)],
+            frames: vec![Frame::new(steps.into(), None)],
             env: Vec::new(),
             path: Vec::new(),
             background: None,
@@ -282,6 +286,7 @@ impl JobMachine {
                 }
             }
             Input::Line(process, line) => self.line(process, &line),
+            Input::Containers(ready) => self.containers_ready(ready),
             Input::Exited(process, exit, files) => self.exited(process, exit, &files),
             Input::TimeLimit(process) => self.time_limit(process),
             Input::JobTimeLimit => {
@@ -320,7 +325,7 @@ impl JobMachine {
         }
         let remote = stages::remote_uses(&self.spec.steps);
         match remote.is_empty() {
-            true => self.advance(MAIN),
+            true => self.prepared(Ok(LoadedSet::new())),
             false => self.actions.push(Action::Prepare(remote)),
         }
     }
@@ -489,7 +494,10 @@ impl JobMachine {
 impl Frame {
     fn new(steps: Arc<[StepSpec]>, composite: Option<CompositeFrame>) -> Self {
         Frame {
-            plan: (0..steps.len()).map(|i| (i, Stage::Main)).collect(),
+            plan: (0..steps.len())
+                .filter(|i| steps[*i].kind != StepKind::Containers)
+                .map(|i| (i, Stage::Main))
+                .collect(),
             steps,
             next: 0,
             scope: Object::new(),

@@ -48,7 +48,11 @@ impl JobMachine {
                 return;
             }
         }
-        let plan = self.stage_plan(&self.spec.steps, Stage::Pre);
+        let mut plan = self.stage_plan(&self.spec.steps, Stage::Pre);
+        let steps = self.frame(MAIN).map_or(0, |f| f.steps.len());
+        if steps > self.spec.steps.len() {
+            plan.insert(0, (self.spec.steps.len(), Stage::Pre));
+        }
         self.pres = plan.len();
         if let Some(frame) = self.strand(MAIN).frames.first_mut() {
             frame.plan.splice(0..0, plan);
@@ -69,6 +73,7 @@ impl JobMachine {
         match &loaded.runs {
             Runs::Builtin(_) => false,
             Runs::Node(spec, _) => spec.pre.is_some(),
+            Runs::Docker(spec, _) => spec.pre.is_some(),
             Runs::Composite(spec, _) => {
                 depth < super::actions::MAX_COMPOSITE_DEPTH
                     && spec.steps.iter().any(|step| {
@@ -100,6 +105,7 @@ impl JobMachine {
         let has = match &loaded.runs {
             Runs::Builtin(spec) => spec.post.is_some(),
             Runs::Node(spec, _) => spec.post.is_some(),
+            Runs::Docker(spec, _) => spec.post.is_some(),
             // It has one if a step of it has, which is seen when that one begins.
             Runs::Composite(..) => false,
         };
@@ -172,6 +178,8 @@ impl JobMachine {
         match (&loaded?.runs, stage) {
             (Runs::Node(spec, _), Stage::Pre) => spec.pre.as_ref().map(|s| s.condition.clone()),
             (Runs::Node(spec, _), Stage::Post) => spec.post.as_ref().map(|s| s.condition.clone()),
+            (Runs::Docker(spec, _), Stage::Pre) => spec.pre.as_ref().map(|s| s.condition.clone()),
+            (Runs::Docker(spec, _), Stage::Post) => spec.post.as_ref().map(|s| s.condition.clone()),
             (Runs::Builtin(spec), Stage::Post) => spec.post.clone(),
             _ => None,
         }

@@ -3,6 +3,7 @@
 use trainyard_expression::{EvalError, Need, Template, TemplateError, evaluate, facts};
 use trainyard_model::{Object, Outcome, Value};
 
+use super::containers;
 use super::contexts::action_properties;
 use super::ending::record_step;
 use super::stages::prefixed;
@@ -83,6 +84,7 @@ pub(super) fn static_name(step: &StepSpec) -> String {
         StepKind::Wait(_) => "Wait".into(),
         StepKind::WaitAll(_) => "Wait for all".into(),
         StepKind::Cancel(_) => "Cancel".into(),
+        StepKind::Containers => containers::STARTING.into(),
     }
 }
 
@@ -214,6 +216,7 @@ impl JobMachine {
             StepKind::Uses { action, with, .. } => {
                 self.begin_uses(id, &step, action, with.as_ref())
             }
+            StepKind::Containers => self.begin_containers(id, &step).map(|()| false),
             _ => {
                 self.began(id, &step, static_name(&step));
                 self.current_mut(id, |c| c.waiting = true);
@@ -302,7 +305,11 @@ impl JobMachine {
         };
         let top = self.top_step(id);
         let stage = self.current(id).map_or(Stage::Main, |c| c.stage);
-        let name = self.masker.mask(&prefixed(stage, &name));
+        let name = match step.kind {
+            StepKind::Containers if stage == Stage::Post => containers::STOPPING.to_owned(),
+            StepKind::Containers => name,
+            _ => self.masker.mask(&prefixed(stage, &name)),
+        };
         self.current_mut(id, |c| c.shown.clone_from(&name));
         self.actions.push(Action::StepBegan(top, name));
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use trainyard_diagnostics::{Severity, Source};
-use trainyard_job::spec::{StepKind, StepSpec};
+use trainyard_job::spec::{DockerSpec, StepKind, StepSpec};
 use trainyard_job::{Loaded, LoadedSet, Runs, Stage};
 use trainyard_workflow::action::{Action, ActionRuns};
 use trainyard_workflow::read_action;
@@ -58,19 +58,6 @@ pub struct JobActions {
     laid: BTreeMap<(String, String), PathBuf>,
 }
 
-/// Why an action cannot run, known from its reference alone.
-pub fn refusal(uses: &str) -> Option<String> {
-    uses.starts_with("docker://")
-        .then(|| format!("it uses '{uses}': Docker actions cannot be run yet"))
-}
-
-/// What a reading of an action can come to.
-enum Read {
-    Ready(Loaded),
-    /// It is there, and this version cannot run it: said when it is reached.
-    Refused(String),
-}
-
 impl JobActions {
     /// The actions of a job.
     pub fn new(
@@ -99,7 +86,7 @@ impl JobActions {
             if set.len() >= MAX_ACTIONS {
                 return Err(format!("a job uses more than {MAX_ACTIONS} actions"));
             }
-            let Read::Ready(loaded) = self.one(name, workspace)? else { continue };
+            let loaded = self.one(name, workspace)?;
             let nested = match &loaded.runs {
                 Runs::Composite(spec, _) => nested_uses(&spec.steps),
                 _ => Vec::new(),
@@ -112,14 +99,17 @@ impl JobActions {
         Ok(())
     }
 
-    fn one(&mut self, uses: &str, workspace: &Workspace) -> Result<Read, String> {
+    fn one(&mut self, uses: &str, workspace: &Workspace) -> Result<Loaded, String> {
         if let Some(name) = builtin::find(uses).filter(|_| self.settings.builtin) {
             let origin = Reference::parse(uses).map(|r| (r.slug(), r.reference));
             let runs = Runs::Builtin(Arc::new(builtin::spec(name)));
-            return Ok(Read::Ready(Loaded { runs, origin }));
+            return Ok(Loaded { runs, origin });
         }
-        if let Some(why) = refusal(uses) {
-            return Ok(Read::Refused(why));
+        if uses.get(..9).is_some_and(|p| p.eq_ignore_ascii_case("docker://")) {
+            return Ok(Loaded {
+                runs: Runs::Docker(Arc::new(bare(uses)), String::new()),
+                origin: None,
+            });
         }
         if let Some(path) = uses.strip_prefix("./") {
             return read(uses, &workspace.workspace.join(path), None);
@@ -191,6 +181,20 @@ impl JobActions {
     }
 }
 
+/// An action without a file of its own: an image, or a folder with a Dockerfile alone.
+fn bare(image: &str) -> DockerSpec {
+    DockerSpec {
+        name: None,
+        inputs: Vec::new(),
+        image: image.to_owned(),
+        entrypoint: None,
+        args: None,
+        env: None,
+        pre: None,
+        post: None,
+    }
+}
+
 fn said(error: crate::error::Error) -> String {
     match error.hint {
         Some(hint) => format!("{} ({hint})", error.message),
@@ -208,7 +212,7 @@ fn nested_uses(steps: &[StepSpec]) -> Vec<String> {
 }
 
 /// Reads the action of a folder.
-fn read(uses: &str, folder: &Path, origin: Option<(String, String)>) -> Result<Read, String> {
+fn read(uses: &str, folder: &Path, origin: Option<(String, String)>) -> Result<Loaded, String> {
     for name in ["action.yml", "action.yaml"] {
         let path = folder.join(name);
         let Ok(text) = std::fs::read_to_string(&path) else { continue };
@@ -229,15 +233,14 @@ fn read(uses: &str, folder: &Path, origin: Option<(String, String)>) -> Result<R
         let runs = match runs {
             ActionRuns::Composite(spec) => Runs::Composite(Arc::new(spec), folder),
             ActionRuns::Node(spec) => Runs::Node(Arc::from(spec), folder),
-            ActionRuns::Docker => {
-                let why = format!("'{uses}' is a Docker action, which cannot be run yet");
-                return Ok(Read::Refused(why));
-            }
+            ActionRuns::Docker(spec) => Runs::Docker(Arc::from(spec), folder),
         };
-        return Ok(Read::Ready(Loaded { runs, origin }));
+        return Ok(Loaded { runs, origin });
     }
     if folder.join("Dockerfile").exists() {
-        return Ok(Read::Refused(format!("'{uses}' is a Docker action, which cannot be run yet")));
+        let folder = folder.to_string_lossy().into_owned();
+        let runs = Runs::Docker(Arc::new(bare("Dockerfile")), folder);
+        return Ok(Loaded { runs, origin });
     }
     let forgot = match origin {
         None if uses.starts_with("./") => {
@@ -259,10 +262,7 @@ impl Actions for JobActions {
     }
 
     fn load(&mut self, uses: &str, workspace: &Workspace) -> Result<LoadedSet, String> {
-        let loaded = match self.one(uses, workspace)? {
-            Read::Ready(loaded) => loaded,
-            Read::Refused(why) => return Err(why),
-        };
+        let loaded = self.one(uses, workspace)?;
         let nested = match &loaded.runs {
             Runs::Composite(spec, _) => nested_uses(&spec.steps),
             _ => Vec::new(),

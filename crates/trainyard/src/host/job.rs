@@ -4,6 +4,7 @@
 mod files;
 mod kept;
 mod log;
+mod spawn;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -17,14 +18,15 @@ use rustix::event::{PollFd, PollFlags, poll};
 use trainyard_job::files::FileCommands;
 use trainyard_job::seal::Seal;
 use trainyard_job::{
-    Action, Annotation, Answer, Exit, Input, JobMachine, LoadedSet, Process, ProcessId,
-    ProcessKind, Stage, StepMark, StepNeed, StepReport, StopKind, sealed,
+    Action, Annotation, Answer, Exit, Input, JobMachine, LoadedSet, Process, ProcessId, Stage,
+    StepMark, StepNeed, StepReport, StopKind, sealed,
 };
 use trainyard_model::Outcome;
 
-use super::environment::{get, set, which};
-use super::process::{Running, bury_orphans, kill_leftovers, start};
-use files::{COMMAND_FILES, read_files};
+use super::containers::JobContainers;
+use super::environment::get;
+use super::process::{Running, bury_orphans, kill_leftovers};
+use files::read_files;
 use kept::{kept_process, seal_process};
 use log::{Log, StepSink, log_line, read_matcher, settle_file};
 
@@ -129,6 +131,8 @@ pub struct Surroundings<'a> {
     pub workspace: &'a Workspace,
     /// The variables every child starts with.
     pub base_env: Vec<(String, String)>,
+    /// Those of them that speak of the services, for containers too.
+    pub step_env: Vec<(String, String)>,
     /// Those that only actions get: where the services are.
     pub action_env: Vec<(String, String)>,
     /// Settings of git, put behind those that a step may have in its environment.
@@ -145,13 +149,27 @@ pub struct Surroundings<'a> {
     pub live: bool,
     /// Actions.
     pub actions: Box<dyn Actions>,
+    /// Its containers.
+    pub containers: JobContainers,
     /// Whoever watches.
     pub watch: &'a mut dyn FnMut(Happening),
+}
+
+/// What follows a process that ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    Nothing,
+    /// The job's containers run: the machine is told how they are reached.
+    Containers,
+    /// What it laid belongs to the user of the container.
+    HandOver,
 }
 
 struct Live {
     running: Running,
     step: usize,
+    /// What is done when it has ended well.
+    after: After,
     reader: OutputReader,
     exit: Option<Exit>,
     /// When the output is given up after the end.
@@ -201,6 +219,7 @@ pub fn run(mut machine: JobMachine, mut around: Surroundings<'_>) -> JobEnd {
         runner.wait(&mut machine, &mut around);
     }
     kill_leftovers(&runner.tracking);
+    around.containers.close();
     let _ = runner.log.file.flush();
     let mut end = runner.end.take().unwrap_or_else(JobEnd::failure);
     if runner.log.failed && end.outcome == Outcome::Success {
@@ -264,6 +283,8 @@ impl Runner {
                     (around.watch)(Happening::StepEnded(step, report, pieces));
                 }
                 Action::Annotate(step, mut annotation) => {
+                    let containers = &around.containers;
+                    annotation.file = annotation.file.map(|file| containers.outside(&file));
                     if annotation.from_path.is_some() {
                         settle_file(&mut annotation, &around.workspace.workspace);
                     }
@@ -280,6 +301,7 @@ impl Runner {
                     self.todo.extend(machine.step(Input::Prepared(found)));
                 }
                 Action::ReadMatcher(process, file) => {
+                    let file = around.containers.outside(&file);
                     let text = read_matcher(&around.workspace.workspace, &file);
                     self.todo.extend(machine.step(Input::Matchers(process, text)));
                 }
@@ -313,80 +335,6 @@ impl Runner {
                 }
             }
         }
-    }
-
-    fn spawn(
-        &mut self,
-        id: ProcessId,
-        step: usize,
-        process: &Process,
-        around: &mut Surroundings<'_>,
-    ) -> Result<(), String> {
-        let workspace = around.workspace;
-        for name in COMMAND_FILES {
-            let path = workspace.command_files.join(format!("{name}_{}", id.0));
-            File::create(&path).map_err(|e| format!("cannot create {}: {e}", path.display()))?;
-        }
-        let mut env = around.base_env.clone();
-        for (key, value) in &process.env {
-            set(&mut env, key, value);
-        }
-        add_git_config(&mut env, &around.git_config);
-        let base = get(&env, "PATH").unwrap_or_default().to_owned();
-        let path =
-            process.path.iter().map(String::as_str).chain([base.as_str()]).collect::<Vec<_>>();
-        let path = path.join(":");
-        set(&mut env, "PATH", &path);
-        let directory = match &process.directory {
-            Some(directory) => workspace.workspace.join(directory),
-            None => workspace.workspace.clone(),
-        };
-        if !directory.is_dir() {
-            return Err(format!("The working directory {} does not exist", directory.display()));
-        }
-        let (program, args) = match &process.kind {
-            ProcessKind::Script { shell, script } => {
-                let name = format!("{}{}", script_name(id), shell.extension);
-                let file = workspace.command_files.join(name);
-                std::fs::write(&file, script)
-                    .map_err(|e| format!("cannot write {}: {e}", file.display()))?;
-                let file = file.to_string_lossy().into_owned();
-                let program = which(&shell.program, &path).ok_or_else(|| {
-                    format!(
-                        "The shell '{}' is not on the PATH; install it or name another with `shell:`",
-                        shell.program
-                    )
-                })?;
-                (program, shell.args.iter().map(|a| a.replace("{0}", &file)).collect())
-            }
-            ProcessKind::Builtin { action, stage, inputs } => {
-                action_env(&mut env, inputs, &around.action_env);
-                around.actions.command(action, *stage)
-            }
-            ProcessKind::Node { using, script, inputs } => {
-                action_env(&mut env, inputs, &around.action_env);
-                env.retain(|(k, _)| k != "NODE_ICU_DATA");
-                if !Path::new(script).exists() {
-                    return Err(format!("File not found: '{script}'"));
-                }
-                (around.actions.node(using)?, vec![script.clone()])
-            }
-        };
-        let running = start(&program, &args, &env, &directory)
-            .map_err(|e| format!("{} cannot be started: {e}", program.display()))?;
-        self.live.insert(
-            id,
-            Live {
-                running,
-                step,
-                reader: OutputReader::default(),
-                exit: None,
-                drain_until: None,
-                next_signal: None,
-                time_limit: None,
-            },
-        );
-        Ok(())
     }
 
     fn stop(&mut self, id: ProcessId, kind: StopKind) {
@@ -571,7 +519,7 @@ impl Runner {
     }
 
     /// Reports the processes that have ended and whose output is drained.
-    fn reap(&mut self, machine: &mut JobMachine, around: &Surroundings<'_>) {
+    fn reap(&mut self, machine: &mut JobMachine, around: &mut Surroundings<'_>) {
         let now = Instant::now();
         let done: Vec<ProcessId> = self
             .live
@@ -602,42 +550,18 @@ impl Runner {
             };
             live.reader.finish(&mut sink);
             let files = read_files(&around.workspace.command_files, id);
-            let exit = live.exit.unwrap_or(Exit::Code(-1));
+            let mut exit = live.exit.unwrap_or(Exit::Code(-1));
+            match live.after {
+                After::Containers if exit == Exit::Code(0) => match around.containers.ready() {
+                    Ok(ready) => self.todo.extend(machine.step(Input::Containers(ready))),
+                    Err(why) => exit = Exit::NotStarted(why),
+                },
+                After::HandOver => around.containers.hand_over(),
+                _ => {}
+            }
             self.todo.extend(machine.step(Input::Exited(id, exit, files)));
         }
     }
-}
-
-/// `GIT_CONFIG_COUNT` and its pairs, those that are there first.
-fn add_git_config(env: &mut Vec<(String, String)>, settings: &[(String, String)]) {
-    if settings.is_empty() {
-        return;
-    }
-    let there: usize = get(env, "GIT_CONFIG_COUNT").and_then(|n| n.parse().ok()).unwrap_or(0);
-    for (at, (key, value)) in settings.iter().enumerate() {
-        set(env, &format!("GIT_CONFIG_KEY_{}", there + at), key);
-        set(env, &format!("GIT_CONFIG_VALUE_{}", there + at), value);
-    }
-    set(env, "GIT_CONFIG_COUNT", &(there + settings.len()).to_string());
-}
-
-/// What an action sees beyond a run step: its inputs, and the services.
-fn action_env(
-    env: &mut Vec<(String, String)>,
-    inputs: &[(String, String)],
-    services: &[(String, String)],
-) {
-    for (name, value) in inputs {
-        let key = format!("INPUT_{}", name.to_uppercase().replace(' ', "_"));
-        set(env, &key, value);
-    }
-    for (name, value) in services {
-        set(env, name, value);
-    }
-}
-
-fn script_name(id: ProcessId) -> String {
-    format!("step-{}", id.0)
 }
 
 fn answer(need: &StepNeed, around: &mut Surroundings<'_>) -> Answer {

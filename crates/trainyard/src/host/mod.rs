@@ -1,5 +1,6 @@
 //! The host executor: processes on this machine, in a workspace of their own.
 
+pub mod containers;
 pub mod copy;
 pub mod environment;
 pub mod globs;
@@ -7,4 +8,5 @@ pub mod hash_files;
 pub mod job;
 pub mod process;
 pub mod reader;
+pub mod view;
 pub mod workspace;

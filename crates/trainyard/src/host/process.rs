@@ -7,16 +7,27 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+use trainyard_executor_container::Task;
 use trainyard_job::Exit;
 
 /// A started process with the pipe of its output.
 pub struct Running {
-    child: Child,
-    pid: Pid,
-    /// Becomes readable when the process ends.
-    pidfd: OwnedFd,
+    kind: Kind,
     /// Standard output and error, one stream so that their order holds.
     pub output: Option<OwnedFd>,
+}
+
+enum Kind {
+    /// On this machine, with what becomes readable when it ends.
+    Child(Child, Pid, OwnedFd),
+    /// In a container.
+    Task(Task),
+}
+
+impl From<Task> for Running {
+    fn from(mut task: Task) -> Running {
+        Running { output: task.output.take(), kind: Kind::Task(task) }
+    }
 }
 
 /// Starts a program with exactly this environment.
@@ -51,18 +62,25 @@ pub fn start(
     let child = command.spawn()?;
     let pid = Pid::from_child(&child);
     let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-    Ok(Running { child, pid, pidfd, output: Some(read) })
+    Ok(Running { kind: Kind::Child(child, pid, pidfd), output: Some(read) })
 }
 
 impl Running {
     /// For polling: readable when the process has ended.
     pub fn ended_fd(&self) -> BorrowedFd<'_> {
-        self.pidfd.as_fd()
+        match &self.kind {
+            Kind::Child(_, _, pidfd) => pidfd.as_fd(),
+            Kind::Task(task) => task.ended_fd(),
+        }
     }
 
     /// Collects the status of a process that has ended.
     pub fn status(&mut self) -> Exit {
-        match self.child.wait() {
+        let child = match &mut self.kind {
+            Kind::Child(child, ..) => child,
+            Kind::Task(task) => return task.status(),
+        };
+        match child.wait() {
             Ok(status) => match (status.code(), status.signal()) {
                 (Some(code), _) => Exit::Code(code),
                 (None, Some(signal)) => Exit::Signal(signal),
@@ -74,17 +92,30 @@ impl Running {
 
     /// Asks it to stop.
     pub fn interrupt(&self) {
-        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::INT);
+        match &self.kind {
+            Kind::Child(_, _, pidfd) => {
+                let _ = rustix::process::pidfd_send_signal(pidfd, Signal::INT);
+            }
+            Kind::Task(task) => task.interrupt(),
+        }
     }
 
     /// Tells it to stop.
     pub fn terminate(&self) {
-        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::TERM);
+        match &self.kind {
+            Kind::Child(_, _, pidfd) => {
+                let _ = rustix::process::pidfd_send_signal(pidfd, Signal::TERM);
+            }
+            Kind::Task(task) => task.terminate(),
+        }
     }
 
     /// Kills it and everything that came from it.
     pub fn kill_tree(&self) {
-        kill_family(self.pid.as_raw_nonzero().get());
+        match &self.kind {
+            Kind::Child(_, pid, _) => kill_family(pid.as_raw_nonzero().get()),
+            Kind::Task(task) => task.kill(),
+        }
     }
 }
 

@@ -62,6 +62,16 @@ impl Workspace {
             .map_err(|e| Error::io("write", &self.event_path, &e))
     }
 
+    /// `HOME` of containers.
+    pub fn home(&self) -> PathBuf {
+        self.temp.join("_github_home")
+    }
+
+    /// The folder of the event.
+    pub fn event_folder(&self) -> PathBuf {
+        self.temp.join(EVENT_FOLDER)
+    }
+
     fn at(root: &Path, name: &str, tools: &Path) -> Workspace {
         let runner_workspace = root.join(name);
         let temp = root.join("_temp");

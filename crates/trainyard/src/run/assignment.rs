@@ -1,21 +1,23 @@
 //! What a job is given: its contexts, its secrets, its environment, its step machine.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use trainyard_engine::{InstanceId, RunState};
 use trainyard_expression::{Environment, Place};
+use trainyard_job::container::ContainerSpec;
 use trainyard_job::mask::Masker;
 use trainyard_job::spec::JobSpec;
 use trainyard_job::{JobContexts, JobMachine, Places};
 use trainyard_model::{Object, Secret, Value};
 use trainyard_services::JobAccess;
 use trainyard_workflow::lower::WorkflowFile;
-use trainyard_workflow::model::{CallSecrets, JobKind, StepsJob};
+use trainyard_workflow::model::{CallSecrets, JobKind};
 use trainyard_workflow::semantics::{WorkflowSemantics, needs_context};
 use trainyard_workflow::span_of;
 
+use crate::host::containers::PathMap;
 use crate::host::workspace::Workspace;
 
 /// Secrets by name, in upper case.
@@ -33,6 +35,10 @@ pub struct RunFacts<'a> {
     pub debug: bool,
     /// Whether bash is there.
     pub has_bash: bool,
+    /// Whether the steps run in a container.
+    pub in_container: bool,
+    /// The container that the job's label stands for.
+    pub image: Option<&'a ContainerSpec>,
     /// What the job is told of the services, if they run.
     pub access: Option<&'a JobAccess>,
 }
@@ -177,7 +183,6 @@ pub fn machine(
     let file = &semantics.files[node.file].workflow;
     let job = node.job.map(|j| &file.jobs[j]).ok_or("the node is no job")?;
     let JobKind::Steps(steps) = &job.kind else { return Err("the job has no steps".into()) };
-    no_container(steps, state, id, facts)?;
     let mut secrets = secrets_of(semantics, state, id, facts)?;
     if let Some(access) = facts.access {
         // `secrets.GITHUB_TOKEN` and `github.token` are the same.
@@ -189,15 +194,21 @@ pub fn machine(
     masker.add_all(facts.access.iter().flat_map(|a| a.secrets.iter().map(String::as_str)));
     let instance = state.instance(id);
     let scope = state.scope_of(id).unwrap_or(InstanceId::ROOT);
+    let seen = match facts.in_container {
+        true => as_in_container(workspace),
+        false => workspace.clone(),
+    };
     let spec = JobSpec {
         env: [file.env.clone(), steps.env.clone()].into_iter().flatten().collect(),
         defaults: vec![file.defaults.clone(), steps.defaults.clone()],
         steps: steps.steps.clone(),
+        container: steps.container.clone(),
+        services: steps.services.clone(),
         outputs: steps.outputs.clone(),
         environment_url: steps.environment.as_ref().and_then(|e| e.get("url")).cloned(),
     };
     let contexts = JobContexts {
-        github: job_github(facts, &job.id, workspace, &secrets, &semantics.files[node.file]),
+        github: job_github(facts, &job.id, &seen, &secrets, &semantics.files[node.file]),
         inputs: state.instance(scope).inputs.clone(),
         vars: facts.vars.clone(),
         secrets: secrets_value(&secrets),
@@ -212,31 +223,51 @@ pub fn machine(
             ]),
         },
         matrix: instance.cell.as_ref().map(|c| c.values.clone()).unwrap_or_default(),
-        runner: runner(workspace, facts.debug),
+        runner: runner(&seen, facts.debug),
         job: job_facts(facts.github, &semantics.files[node.file]),
-        command_files: path(&workspace.command_files),
+        command_files: path(&seen.command_files),
         has_bash: facts.has_bash,
+        image: facts.image.cloned(),
         debug: facts.debug,
         places: Places(Some(Arc::new(places_of(semantics)))),
     };
     Ok(JobMachine::new(spec, contexts, masker))
 }
 
-/// An image that an expression names may come out empty: then the job has no container.
-fn no_container(
-    steps: &StepsJob,
+/// Whether a job asks for a container: an image that an expression names may come out empty.
+///
+/// # Errors
+///
+/// When the expression cannot be evaluated.
+pub fn wants_container(
+    semantics: &WorkflowSemantics,
     state: &RunState,
     id: InstanceId,
     facts: &RunFacts<'_>,
-) -> Result<(), String> {
-    let Some(container) = &steps.container else { return Ok(()) };
+) -> Result<bool, String> {
+    let node = definition(semantics, state, id);
+    let job = node.job.map(|j| &semantics.files[node.file].workflow.jobs[j]);
+    let Some(JobKind::Steps(steps)) = job.map(|j| &j.kind) else { return Ok(false) };
+    let Some(container) = &steps.container else { return Ok(false) };
     let contexts = call_contexts(state, id, facts, Value::Null);
     let image = container.get("image").unwrap_or(container);
     let image = image.evaluate(&contexts).map_err(|e| format!("container: {e}"))?;
     let image = image.get("image").cloned().unwrap_or(image);
-    match image.to_text().is_empty() {
-        true => Ok(()),
-        false => Err("it asks for `container`, which Trainyard cannot run yet".into()),
+    Ok(!image.to_text().trim().is_empty())
+}
+
+/// The folders as the steps of a container see them.
+fn as_in_container(workspace: &Workspace) -> Workspace {
+    let map = PathMap::of_job(workspace);
+    let inside = |path: &Path| PathBuf::from(map.inside(&path.to_string_lossy()));
+    Workspace {
+        root: inside(&workspace.root),
+        workspace: inside(&workspace.workspace),
+        runner_workspace: inside(&workspace.runner_workspace),
+        temp: inside(&workspace.temp),
+        command_files: inside(&workspace.command_files),
+        event_path: inside(&workspace.event_path),
+        tools: inside(&workspace.tools),
     }
 }
 

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use trainyard_diagnostics::Source;
+use trainyard_executor_container::Pull;
+use trainyard_job::container::ContainerSpec;
 use trainyard_job::mask::Masker;
 use trainyard_job::seal::{Seal, unseal, unseal_value};
 use trainyard_model::{Object, Value};
@@ -63,6 +65,14 @@ pub struct Call {
     payload_given: bool,
     inherit_env: bool,
     labels: Vec<(String, bool)>,
+    /// Labels, images and options.
+    #[serde(default)]
+    images: Vec<(String, String, String)>,
+    #[serde(default)]
+    images_only: bool,
+    /// Whether images are pulled: always, never, or when they are missing.
+    #[serde(default)]
+    pull: Option<bool>,
     places: Places,
     quota: Option<u64>,
     builtin_actions: bool,
@@ -142,6 +152,17 @@ impl Call {
             payload_given: settings.request.payload.is_some(),
             inherit_env: settings.inherit_env,
             labels: settings.labels.clone(),
+            images: settings
+                .images
+                .iter()
+                .map(|(label, i)| (label.clone(), i.image.clone(), i.options.clone()))
+                .collect(),
+            images_only: settings.images_only,
+            pull: match settings.pull {
+                Pull::Always => Some(true),
+                Pull::Never => Some(false),
+                Pull::Missing => None,
+            },
             places: settings.places.clone(),
             quota: settings.quota,
             builtin_actions: settings.builtin_actions,
@@ -240,6 +261,19 @@ impl Call {
             env_variables,
             inherit_env: call.inherit_env,
             labels: call.labels,
+            images: call
+                .images
+                .into_iter()
+                .map(|(label, image, options)| {
+                    (label, ContainerSpec { image, options, ..ContainerSpec::default() })
+                })
+                .collect(),
+            images_only: call.images_only,
+            pull: match call.pull {
+                Some(true) => Pull::Always,
+                Some(false) => Pull::Never,
+                None => Pull::Missing,
+            },
             places: call.places,
             quota: call.quota,
             builtin_actions: call.builtin_actions,

@@ -15,6 +15,9 @@ pub mod services;
 
 use std::path::PathBuf;
 
+use trainyard_executor_container::Pull;
+use trainyard_job::container::ContainerSpec;
+
 use crate::actions::places::Places;
 use crate::ui::Output;
 
@@ -45,6 +48,12 @@ pub struct Settings {
     pub inherit_env: bool,
     /// Labels that run here, or do not.
     pub labels: Vec<(String, bool)>,
+    /// Labels that stand for images.
+    pub images: Vec<(String, ContainerSpec)>,
+    /// Whether every label must stand for one.
+    pub images_only: bool,
+    /// When images are pulled.
+    pub pull: Pull,
     /// Where actions and workflows of other repositories are looked for.
     pub places: Places,
     /// Whether actions are built in at all.

@@ -155,7 +155,10 @@ impl Driver<'_, '_> {
             self.tell(index, &Command::Decline { node, outcome: Outcome::Skipped, reason })?;
             return Ok(());
         }
-        if let Some(why) = self.refusal(index, node) {
+        let unserved = self.world.settings.images_only
+            && fitness::image_of(&self.world.settings.images, &resolved.labels).is_none();
+        let unserved = unserved.then(|| fitness::without_image(&resolved.labels));
+        if let Some(why) = unserved.or_else(|| self.refusal(index, node)) {
             let reason = Reason::new(why);
             self.tell(index, &Command::Decline { node, outcome: Outcome::Failure, reason })?;
             return Ok(());
@@ -168,7 +171,6 @@ impl Driver<'_, '_> {
         let run = &self.runs[index];
         let plan = run.state.instance(node).plan;
         let definition = &run.semantics.nodes[run.semantics.definitions[plan.index()] as usize];
-        let job = &run.semantics.files[definition.file].workflow.jobs[definition.job?];
-        fitness::refusal(definition, job)
+        fitness::refusal(definition)
     }
 }

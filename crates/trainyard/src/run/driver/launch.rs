@@ -16,11 +16,13 @@ use crate::actions::load::{JobActions, SelfRepository};
 use crate::actions::places::Patience;
 use crate::builtin::{self, JobFacts};
 use crate::error::Result;
+use crate::host::containers::{ContainerSettings, JobContainers};
 use crate::host::environment;
 use crate::host::job::{self, Happening, Surroundings};
 use crate::host::workspace::Workspace;
 use crate::paths::{WorkFolder, job_log};
-use crate::run::assignment::{RunFacts, job_facts, machine, sees_own_secrets};
+use crate::run::assignment::{RunFacts, job_facts, machine, sees_own_secrets, wants_container};
+use crate::run::fitness;
 use crate::run::kept::{self, Held, Keep, Kept};
 use crate::run::services::{self, JobIdentity};
 use crate::ui::Event as Show;
@@ -97,15 +99,33 @@ impl Driver<'_, '_> {
         };
         let access = self.access(index, node, epoch)?;
         let run = &self.runs[index];
+        let resolved = run.state.instance(node).resolved.as_ref();
+        let labels = resolved.map(|r| r.labels.as_slice()).unwrap_or_default();
+        let image = fitness::image_of(&world.settings.images, labels);
         let debug = world.secrets.get("ACTIONS_STEP_DEBUG").map(|s| s.expose() == "true");
-        let facts = RunFacts {
+        let mut facts = RunFacts {
             github: &run.github,
             secrets: &world.secrets,
             vars: &world.vars,
             debug: debug.unwrap_or(false),
             has_bash: self.has_bash,
+            in_container: false,
+            image,
             access: access.as_ref(),
         };
+        let own = wants_container(&run.semantics, &run.state, node, &facts)?;
+        facts.in_container = own || image.is_some();
+        let containers = JobContainers::new(
+            ContainerSettings {
+                engines: Arc::clone(&self.engines),
+                run: run.row.id,
+                node: i64::from(node.0),
+                pull: world.settings.pull,
+                inside: facts.in_container,
+                by_label: !own,
+            },
+            &workspace,
+        );
         let mut machine = machine(&run.semantics, &run.state, node, &workspace, &facts)?;
         if let (Some(step), Some((marks, attempt))) = (resume, &marks)
             && let Err(why) = machine.resume(step as usize, marks, &format!("attempt {attempt}"))
@@ -136,9 +156,11 @@ impl Driver<'_, '_> {
         environment::set(&mut base_env, "RUNNER_TRACKING_ID", &tracking);
         environment::set(&mut base_env, builtin::FACTS, &job_facts);
         let (mut action_env, mut git_config) = (Vec::new(), Vec::new());
+        let mut step_env = world.settings.env.clone();
         if let Some(access) = access {
             let mut more = services::no_proxy(&base_env);
             git_config = services::git_config(&access, &world.event.repository);
+            step_env.extend(access.step_env.iter().cloned());
             more.extend(access.step_env);
             for (name, value) in more {
                 environment::set(&mut base_env, &name, &value);
@@ -193,6 +215,8 @@ impl Driver<'_, '_> {
                         orders: order_receiver,
                         wake: read,
                         actions: Box::new(actions),
+                        containers,
+                        step_env,
                         action_env,
                         git_config,
                         live,

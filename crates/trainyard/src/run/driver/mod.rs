@@ -33,6 +33,7 @@ use crate::actions::places::Patience;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::git::Repository;
+use crate::host::containers::Engines;
 use crate::host::environment::which;
 use crate::host::job::{Happening, JobEnd, Order};
 use crate::paths::create_dir;
@@ -212,6 +213,7 @@ pub fn drive(
             nodes: Nodes::new(&tool_cache(&world.data), &world.data),
             builtin: world.settings.builtin_actions,
         }),
+        engines: Arc::default(),
         services: None,
         tools: tool_cache(&world.data),
         has_bash: which("bash", &std::env::var("PATH").unwrap_or_default()).is_some(),
@@ -278,6 +280,8 @@ struct Driver<'a, 'w> {
     interrupts: u32,
     /// Where actions come from and what runs them.
     actions: Arc<ActionSettings>,
+    /// The container engine, once a job asks for one.
+    engines: Arc<Engines>,
     /// What jobs talk to, once one may.
     services: Option<Services>,
     tools: PathBuf,

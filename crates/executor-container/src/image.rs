@@ -1,0 +1,760 @@
+//! Images: pulled, built, tagged, pushed, with what people want to see of it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use bollard::auth::DockerCredentials;
+use bollard::query_parameters::{
+    BuildImageOptionsBuilder, CreateImageOptionsBuilder, PushImageOptionsBuilder,
+    TagImageOptionsBuilder,
+};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use globset::{GlobBuilder, GlobMatcher};
+use sha2::{Digest, Sha256};
+use tokio::time::{Duration, Instant};
+
+use trainyard_job::Exit;
+
+use crate::container::{Client, Create};
+use crate::engine::Engine;
+use crate::error::{ContainerError, Result, engine_words};
+use crate::process::run_once;
+use crate::task::{Task, TaskOutput};
+
+/// When an image is pulled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pull {
+    /// When it is not there.
+    #[default]
+    Missing,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// A name and a password for a registry.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The name.
+    pub username: String,
+    /// The password, which nothing prints.
+    pub password: String,
+    /// The registry.
+    pub server: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} at {}", self.username, self.server)
+    }
+}
+
+impl Credentials {
+    fn api(&self) -> DockerCredentials {
+        DockerCredentials {
+            username: Some(self.username.clone()),
+            password: Some(self.password.clone()),
+            serveraddress: Some(self.server.clone()),
+            ..DockerCredentials::default()
+        }
+    }
+}
+
+/// An image to build.
+#[derive(Debug, Clone, Default)]
+pub struct Build {
+    /// The folder that is sent.
+    pub context: PathBuf,
+    /// The Dockerfile, within it or not.
+    pub dockerfile: PathBuf,
+    /// Its names; the first one is enough.
+    pub tags: Vec<String>,
+    /// `ARG`s.
+    pub args: BTreeMap<String, String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// The stage to stop at; all when empty.
+    pub target: String,
+    /// `linux/arm64`, or empty.
+    pub platform: String,
+    /// Whether layers of earlier builds are not used.
+    pub no_cache: bool,
+    /// Whether base images are pulled anew.
+    pub pull: bool,
+    /// Names and passwords for base images.
+    pub credentials: Vec<Credentials>,
+}
+
+/// How often a pull or push tells how far it is.
+const TELL: Duration = Duration::from_secs(1);
+
+/// How far layers are.
+#[derive(Default)]
+struct Progress {
+    layers: BTreeMap<String, (i64, i64)>,
+    told: Option<Instant>,
+}
+
+impl Progress {
+    /// What to print now, if anything.
+    fn take(
+        &mut self,
+        id: Option<String>,
+        status: &str,
+        current: i64,
+        total: i64,
+    ) -> Option<String> {
+        let moving =
+            ["Downloading", "Extracting", "Pushing", "Waiting", "Preparing", "Copying blob"];
+        let Some(id) = id.filter(|i| !i.is_empty()) else {
+            return (!status.is_empty()).then(|| status.trim_end().to_owned());
+        };
+        if !moving.iter().any(|m| status.starts_with(m)) {
+            if let Some((now, whole)) = self.layers.get_mut(&id) {
+                *now = *whole;
+            }
+            let size = self
+                .layers
+                .get(&id)
+                .filter(|(_, t)| *t > 0)
+                .map(|(_, t)| format!(" ({})", bytes(*t)));
+            return Some(format!("{id}: {}{}", status.trim_end(), size.unwrap_or_default()));
+        }
+        if total > 0 {
+            self.layers.insert(id, (current, total));
+        }
+        if self.told.is_some_and(|at| at.elapsed() < TELL) || self.layers.is_empty() {
+            return None;
+        }
+        self.told = Some(Instant::now());
+        let (now, whole) = self.layers.values().fold((0, 0), |(a, b), (c, t)| (a + c, b + t));
+        let done = self.layers.values().filter(|(c, t)| c >= t).count();
+        Some(format!("{} of {} ({done} of {} layers)", bytes(now), bytes(whole), self.layers.len()))
+    }
+}
+
+/// `12.3 MB`
+fn bytes(count: i64) -> String {
+    #[allow(clippy::cast_precision_loss)]
+    let mut value = count as f64;
+    let mut unit = "B";
+    for next in ["kB", "MB", "GB", "TB"] {
+        if value < 1000.0 {
+            break;
+        }
+        value /= 1000.0;
+        unit = next;
+    }
+    if unit == "B" { format!("{count} B") } else { format!("{value:.1} {unit}") }
+}
+
+/// The registry of an image, as the runner reads it (`DockerUtil.cs`): none means Docker Hub.
+pub fn registry(image: &str) -> &str {
+    match image.split_once('/') {
+        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host,
+        _ => "",
+    }
+}
+
+/// An image's name and its tag or digest.
+fn split_reference(image: &str) -> (&str, &str) {
+    if let Some((_, digest)) = image.split_once('@') {
+        return (image, digest);
+    }
+    match image.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => (name, tag),
+        _ => (image, "latest"),
+    }
+}
+
+/// An image with what was printed while it was got.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// One of a registry.
+    Image(String),
+    /// One to build; the name that it gets tells its contents.
+    Build(Build),
+}
+
+impl Engine {
+    /// Gets an image, then starts a container of it that is removed when its process has ended.
+    /// What it took to get the image is printed before, in a group.
+    ///
+    /// # Errors
+    ///
+    /// When there are no pipes to be had.
+    pub fn once(
+        &self,
+        source: Source,
+        pull: Pull,
+        credentials: Option<Credentials>,
+        mut create: Create,
+    ) -> Result<Task> {
+        let client = self.client();
+        self.task(move |mut out, mut stops| async move {
+            let mut orders = stops.clone();
+            let got = tokio::select! {
+                got = client.get(source, pull, credentials.as_ref(), &mut out) => got,
+                _ = orders.next() => return Exit::Code(130),
+            };
+            match got {
+                Ok(image) => create.image = image,
+                Err(error) => return Exit::NotStarted(error.said()),
+            }
+            run_once(&client, &create, &mut out, &mut stops).await
+        })
+    }
+
+    /// Pulls an image.
+    ///
+    /// # Errors
+    ///
+    /// When there are no pipes to be had.
+    pub fn pull(
+        &self,
+        image: String,
+        pull: Pull,
+        credentials: Option<Credentials>,
+    ) -> Result<Task> {
+        let client = self.client();
+        self.work(move |mut out| async move {
+            client.pull(&image, pull, credentials.as_ref(), &mut out).await
+        })
+    }
+
+    /// Builds an image; prints its id last, as `id: sha256:…`.
+    ///
+    /// # Errors
+    ///
+    /// When there are no pipes to be had.
+    pub fn build(&self, build: Build, pushes: Vec<(String, Option<Credentials>)>) -> Result<Task> {
+        let client = self.client();
+        self.work(move |mut out| async move {
+            let id = client.build(&build, &mut out).await?;
+            for (name, credentials) in pushes {
+                out.line(&format!("pushing {name}")).await;
+                client.push(&name, credentials.as_ref(), &mut out).await?;
+            }
+            out.line(&format!("id: {id}")).await;
+            Ok(())
+        })
+    }
+
+    /// Asks a registry whether it takes a name and a password.
+    ///
+    /// # Errors
+    ///
+    /// When it does not, with its words.
+    pub fn login(&self, credentials: &Credentials) -> Result<()> {
+        let client = self.client();
+        self.wait(async { client.login(credentials).await })
+    }
+
+    /// The digest by which a registry knows an image, `NAME@sha256:…`; none if it was never there.
+    pub fn digest(&self, image: &str) -> Option<String> {
+        let (name, _) = split_reference(image);
+        let found = self.wait(self.docker.inspect_image(image)).ok()?;
+        let digests = found.repo_digests.unwrap_or_default();
+        let wanted = format!("{name}@");
+        digests
+            .into_iter()
+            .find(|d| d.starts_with(&wanted))
+            .and_then(|d| d.split_once('@').map(|p| p.1.to_owned()))
+    }
+
+    fn work<F, W>(&self, work: W) -> Result<Task>
+    where
+        W: FnOnce(TaskOutput) -> F + Send + 'static,
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.task(move |out, mut stops| async move {
+            tokio::select! {
+                done = work(out) => match done {
+                    Ok(()) => Exit::Code(0),
+                    Err(error) => Exit::NotStarted(error.said()),
+                },
+                _ = stops.next() => Exit::Code(130),
+            }
+        })
+    }
+}
+
+impl Client {
+    /// The name of an image that is there now.
+    async fn get(
+        &self,
+        source: Source,
+        pull: Pull,
+        credentials: Option<&Credentials>,
+        out: &mut TaskOutput,
+    ) -> Result<String> {
+        let mut build = match source {
+            Source::Image(image) => {
+                self.pull(&image, pull, credentials, out).await?;
+                return Ok(image);
+            }
+            Source::Build(build) => build,
+        };
+        let place = build.dockerfile.clone();
+        let unread = |e: std::io::Error| {
+            ContainerError::new(format!("{} cannot be read: {e}", place.display()))
+        };
+        let known = build.clone();
+        let print = tokio::task::spawn_blocking(move || fingerprint(&known)).await;
+        let print = print.unwrap_or_else(|e| Err(std::io::Error::other(e))).map_err(unread)?;
+        let name = format!("localhost/trainyard/action:{print}");
+        if pull != Pull::Always && self.has_image(&name).await {
+            out.line(&format!("the image of {} is built already", build.dockerfile.display()))
+                .await;
+            return Ok(name);
+        }
+        build.tags = vec![name.clone()];
+        build.pull = pull == Pull::Always;
+        out.line(&format!("##[group]Building {}", build.dockerfile.display())).await;
+        let built = self.build(&build, out).await;
+        out.line("##[endgroup]").await;
+        built.map(|_| name)
+    }
+
+    async fn login(&self, credentials: &Credentials) -> Result<()> {
+        // A registry answers a question for its API with 401 until the password is right; the
+        // engine asks it with what it is given.
+        let image = format!("{}/trainyard-login-probe:none", credentials.server);
+        let options = CreateImageOptionsBuilder::default().from_image(&image).build();
+        let mut stream = self.docker.create_image(Some(options), None, Some(credentials.api()));
+        while let Some(piece) = stream.next().await {
+            let words = match piece {
+                Ok(piece) => piece.error_detail.and_then(|d| d.message).unwrap_or_default(),
+                Err(error) => engine_words(&error),
+            };
+            let absent = ["manifest unknown", "not found", "name unknown", "does not exist"];
+            if words.is_empty() || absent.iter().any(|w| words.to_lowercase().contains(w)) {
+                continue;
+            }
+            return Err(ContainerError::new(format!(
+                "{} refuses '{}': {}",
+                credentials.server,
+                credentials.username,
+                words.trim()
+            )));
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn has_image(&self, image: &str) -> bool {
+        self.docker.inspect_image(image).await.is_ok()
+    }
+
+    /// Gets an image as the policy says.
+    pub(crate) async fn pull(
+        &self,
+        image: &str,
+        policy: Pull,
+        credentials: Option<&Credentials>,
+        out: &mut TaskOutput,
+    ) -> Result<()> {
+        let there = policy != Pull::Always && self.has_image(image).await;
+        if there {
+            return Ok(());
+        }
+        if policy == Pull::Never {
+            return Err(ContainerError::new(format!(
+                "the image '{image}' is not on this machine, and nothing is pulled (--offline)"
+            ))
+            .hint(format!("pull it while there is a network: {} pull {image}", self.command())));
+        }
+        out.line(&format!("pulling {image}")).await;
+        let (name, tag) = split_reference(image);
+        let mut options = CreateImageOptionsBuilder::default().from_image(name);
+        if !image.contains('@') {
+            options = options.tag(tag);
+        }
+        let mut stream = self.docker.create_image(
+            Some(options.build()),
+            None,
+            credentials.map(Credentials::api),
+        );
+        let mut progress = Progress::default();
+        while let Some(piece) = stream.next().await {
+            let piece = piece.map_err(|e| pull_error(image, &engine_words(&e), credentials))?;
+            if let Some(detail) = piece.error_detail.and_then(|d| d.message) {
+                return Err(pull_error(image, &detail, credentials));
+            }
+            let detail = piece.progress_detail.unwrap_or_default();
+            let (current, total) =
+                (detail.current.unwrap_or_default(), detail.total.unwrap_or_default());
+            if let Some(line) =
+                progress.take(piece.id, &piece.status.unwrap_or_default(), current, total)
+            {
+                out.line(&line).await;
+            }
+        }
+        match self.has_image(image).await {
+            true => Ok(()),
+            false => Err(pull_error(image, "the engine did not bring it", credentials)),
+        }
+    }
+
+    fn command(&self) -> &'static str {
+        match self.kind {
+            crate::engine::EngineKind::Docker => "docker",
+            crate::engine::EngineKind::Podman => "podman",
+        }
+    }
+
+    /// Names an image.
+    pub(crate) async fn tag(&self, image: &str, name: &str) -> Result<()> {
+        let (repo, tag) = split_reference(name);
+        let options = TagImageOptionsBuilder::default().repo(repo).tag(tag).build();
+        self.docker
+            .tag_image(image, Some(options))
+            .await
+            .map_err(|e| ContainerError::api(&format!("'{image}' cannot be named '{name}'"), &e))
+    }
+
+    /// Sends an image to its registry; its digest there, if the registry tells.
+    pub(crate) async fn push(
+        &self,
+        image: &str,
+        credentials: Option<&Credentials>,
+        out: &mut TaskOutput,
+    ) -> Result<()> {
+        let (name, tag) = split_reference(image);
+        let options = PushImageOptionsBuilder::default().tag(tag).build();
+        let mut stream =
+            self.docker.push_image(name, Some(options), credentials.map(Credentials::api));
+        let mut progress = Progress::default();
+        let failed = |words: &str| {
+            let said = ContainerError::new(format!("'{image}' cannot be pushed: {words}"));
+            match denied(words) {
+                true => said.hint(
+                    "log in first: docker/login-action with the registry's name and password",
+                ),
+                false => said,
+            }
+        };
+        while let Some(piece) = stream.next().await {
+            let piece = piece.map_err(|e| failed(&engine_words(&e)))?;
+            if let Some(detail) = piece.error_detail.and_then(|d| d.message) {
+                return Err(failed(&detail));
+            }
+            let detail = piece.progress_detail.unwrap_or_default();
+            let (current, total) =
+                (detail.current.unwrap_or_default(), detail.total.unwrap_or_default());
+            if let Some(line) =
+                progress.take(None, &piece.status.unwrap_or_default(), current, total)
+            {
+                out.line(&line).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Builds an image.
+    pub(crate) async fn build(&self, build: &Build, out: &mut TaskOutput) -> Result<String> {
+        let (inner, extra) = place(build);
+        let args: HashMap<String, String> = build.args.clone().into_iter().collect();
+        let labels: HashMap<String, String> = build.labels.clone().into_iter().collect();
+        let mut options = BuildImageOptionsBuilder::default()
+            .dockerfile(&inner)
+            .t(build.tags.first().map_or("", String::as_str))
+            .rm(true)
+            .forcerm(true)
+            .nocache(build.no_cache)
+            .buildargs(&args)
+            .labels(&labels)
+            .target(&build.target)
+            .platform(&build.platform);
+        if build.pull {
+            options = options.pull("true");
+        }
+        let credentials: HashMap<String, DockerCredentials> =
+            build.credentials.iter().map(|c| (c.server.clone(), c.api())).collect();
+        let body = bollard::body_try_stream(stream_tar(build.context.clone(), extra));
+        let mut stream = self.docker.build_image(options.build(), Some(credentials), Some(body));
+        let failed = |words: &str| {
+            ContainerError::new(format!(
+                "the image cannot be built from {}: {}",
+                build.dockerfile.display(),
+                words.trim()
+            ))
+        };
+        let mut id = String::new();
+        let mut progress = Progress::default();
+        while let Some(piece) = stream.next().await {
+            let piece = piece.map_err(|e| failed(&engine_words(&e)))?;
+            if let Some(text) = &piece.stream {
+                out.bytes(text.as_bytes()).await;
+            }
+            if let Some(detail) = piece.error_detail.and_then(|d| d.message) {
+                return Err(failed(&detail));
+            }
+            let detail = piece.progress_detail.unwrap_or_default();
+            let (current, total) =
+                (detail.current.unwrap_or_default(), detail.total.unwrap_or_default());
+            if let Some(line) =
+                progress.take(piece.id, &piece.status.unwrap_or_default(), current, total)
+            {
+                out.line(&line).await;
+            }
+            if let Some(made) = piece.aux.and_then(|a| a.id) {
+                id = made;
+            }
+        }
+        let Some(first) = build.tags.first() else { return Ok(id) };
+        let image = self.docker.inspect_image(first).await;
+        let image = image.map_err(|_| failed("the engine made no image"))?;
+        for tag in build.tags.iter().skip(1) {
+            self.tag(first, tag).await?;
+        }
+        Ok(image.id.unwrap_or(id))
+    }
+}
+
+fn denied(words: &str) -> bool {
+    let lower = words.to_lowercase();
+    ["unauthorized", "denied", "authentication required", "401", "403", "no basic auth"]
+        .iter()
+        .any(|w| lower.contains(w))
+}
+
+fn pull_error(image: &str, words: &str, credentials: Option<&Credentials>) -> ContainerError {
+    let said =
+        ContainerError::new(format!("the image '{image}' cannot be pulled: {}", words.trim()));
+    let lower = words.to_lowercase();
+    if denied(words) {
+        return match credentials {
+            Some(c) => {
+                said.hint(format!("the registry refuses '{}': look at `credentials`", c.username))
+            }
+            None => said.hint("a private image wants `credentials: {username: …, password: …}`"),
+        };
+    }
+    if ["not found", "manifest unknown", "name unknown", "does not exist"]
+        .iter()
+        .any(|w| lower.contains(w))
+    {
+        return said.hint("look at its name and tag");
+    }
+    if lower.contains("no space left") {
+        return said.hint("the disk of the container engine is full");
+    }
+    said
+}
+
+/// The Dockerfile's name in what is sent, and the file itself when it lies outside the context.
+fn place(build: &Build) -> (String, Option<PathBuf>) {
+    match build.dockerfile.strip_prefix(&build.context) {
+        Ok(inner) => (inner.to_string_lossy().into_owned(), None),
+        Err(_) => (OUTSIDE.to_owned(), Some(build.dockerfile.clone())),
+    }
+}
+
+/// What a Dockerfile outside the context is called within.
+const OUTSIDE: &str = ".trainyard.Dockerfile";
+
+/// A `.dockerignore`: the last pattern that matches decides.
+struct Ignore(Vec<(GlobMatcher, bool)>);
+
+impl Ignore {
+    fn of(context: &Path, dockerfile: &Path) -> Ignore {
+        let own = PathBuf::from(format!("{}.dockerignore", dockerfile.display()));
+        let text = std::fs::read_to_string(own)
+            .or_else(|_| std::fs::read_to_string(context.join(".dockerignore")))
+            .unwrap_or_default();
+        Ignore::parse(&text)
+    }
+
+    fn parse(text: &str) -> Ignore {
+        let mut rules = Vec::new();
+        for line in text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')) {
+            let (keep, pattern) =
+                line.strip_prefix('!').map_or((false, line), |p| (true, p.trim()));
+            let pattern =
+                pattern.trim_start_matches("./").trim_start_matches('/').trim_end_matches('/');
+            for pattern in [pattern.to_owned(), format!("{pattern}/**")] {
+                if let Ok(glob) = GlobBuilder::new(&pattern).literal_separator(true).build() {
+                    rules.push((glob.compile_matcher(), keep));
+                }
+            }
+        }
+        Ignore(rules)
+    }
+
+    fn skips(&self, path: &Path) -> bool {
+        self.0.iter().rev().find(|(glob, _)| glob.is_match(path)).is_some_and(|(_, keep)| !keep)
+    }
+}
+
+/// The files of a context in order, relative to it.
+fn files(context: &Path, ignore: &Ignore) -> std::io::Result<Vec<PathBuf>> {
+    let mut list = Vec::new();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(context.join(&folder))? {
+            let entry = entry?;
+            let path = folder.join(entry.file_name());
+            let is_folder = entry.file_type()?.is_dir();
+            if is_folder {
+                folders.push(path.clone());
+            }
+            // A folder that is left out may hold a file that is not.
+            if !ignore.skips(&path) {
+                list.push(path);
+            }
+        }
+    }
+    list.sort();
+    Ok(list)
+}
+
+/// What tells one context from another: names, modes, contents.
+///
+/// # Errors
+///
+/// When a file cannot be read.
+pub(crate) fn fingerprint(build: &Build) -> std::io::Result<String> {
+    use std::os::unix::fs::PermissionsExt;
+    let mut hash = Sha256::new();
+    let mut add = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    let ignore = Ignore::of(&build.context, &build.dockerfile);
+    let (inner, extra) = place(build);
+    add(inner.as_bytes());
+    if let Some(extra) = extra {
+        add(&std::fs::read(extra)?);
+    }
+    for path in files(&build.context, &ignore)? {
+        let full = build.context.join(&path);
+        let meta = std::fs::symlink_metadata(&full)?;
+        add(path.as_os_str().as_encoded_bytes());
+        add(&(meta.permissions().mode() & 0o7777).to_le_bytes());
+        if meta.is_symlink() {
+            add(std::fs::read_link(&full)?.as_os_str().as_encoded_bytes());
+        } else if meta.is_file() {
+            let mut file = std::fs::File::open(&full)?;
+            let mut inner = Sha256::new();
+            let mut buffer = vec![0; 64 * 1024];
+            loop {
+                let count = file.read(&mut buffer)?;
+                if count == 0 {
+                    break;
+                }
+                inner.update(&buffer[..count]);
+            }
+            add(&inner.finalize());
+        }
+    }
+    Ok(hash.finalize().iter().take(16).map(|b| format!("{b:02x}")).collect())
+}
+
+/// The context as a stream of tar, made while it is sent.
+fn stream_tar(
+    context: PathBuf,
+    extra: Option<PathBuf>,
+) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + 'static {
+    let (sender, receiver) = tokio::sync::mpsc::channel::<std::io::Result<Bytes>>(16);
+    std::thread::spawn(move || {
+        let mut writer = Pieces { sender: sender.clone(), buffer: Vec::with_capacity(256 * 1024) };
+        let written =
+            write_tar(&context, extra.as_deref(), &mut writer).and_then(|()| writer.flush());
+        if let Err(error) = written {
+            // Whoever no longer listens knows already.
+            let _ = sender.blocking_send(Err(error));
+        }
+    });
+    futures_util::stream::unfold(receiver, |mut receiver| async move {
+        let piece = receiver.recv().await?;
+        Some((piece, receiver))
+    })
+}
+
+fn write_tar(context: &Path, extra: Option<&Path>, writer: &mut Pieces) -> std::io::Result<()> {
+    let ignore = Ignore::of(context, extra.unwrap_or(&context.join("Dockerfile")));
+    let mut tar = tar::Builder::new(writer);
+    tar.follow_symlinks(false);
+    for path in files(context, &ignore)? {
+        tar.append_path_with_name(context.join(&path), &path)?;
+    }
+    if let Some(extra) = extra {
+        tar.append_path_with_name(extra, OUTSIDE)?;
+    }
+    tar.finish()
+}
+
+struct Pieces {
+    sender: tokio::sync::mpsc::Sender<std::io::Result<Bytes>>,
+    buffer: Vec<u8>,
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= 256 * 1024 {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let piece = Bytes::from(std::mem::take(&mut self.buffer));
+        let gone = || std::io::Error::other("the engine takes no more of the context");
+        self.sender.blocking_send(Ok(piece)).map_err(|_| gone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references() {
+        let check = |image: &str| format!("{:?} {:?}", split_reference(image), registry(image));
+        insta::assert_snapshot!(check("python:3.12-slim"), @r#"("python", "3.12-slim") """#);
+        insta::assert_snapshot!(check("localhost:5000/team/train"), @r#"("localhost:5000/team/train", "latest") "localhost:5000""#);
+        insta::assert_snapshot!(check("ghcr.io/o/n@sha256:00"), @r#"("ghcr.io/o/n@sha256:00", "sha256:00") "ghcr.io""#);
+        insta::assert_snapshot!(check("pytorch/pytorch"), @r#"("pytorch/pytorch", "latest") """#);
+    }
+
+    #[test]
+    fn dockerignore() {
+        let ignore = Ignore::parse("# c\n*.bin\ndata/\n!data/keep.txt\n**/*.pyc\n/top\n");
+        let check = |path: &str| ignore.skips(Path::new(path));
+        for path in ["a.bin", "data/x", "data", "a/b/c.pyc", "top"] {
+            assert!(check(path), "{path}");
+        }
+        for path in ["a/b.bin", "data/keep.txt", "x.py", "a/top"] {
+            assert!(!check(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn progress_tells_layers_and_sizes() {
+        let mut progress = Progress::default();
+        let mut take = |id: &str, status: &str, c, t| progress.take(Some(id.into()), status, c, t);
+        insta::assert_debug_snapshot!(take("a", "Pulling fs layer", 0, 0), @r#"
+        Some(
+            "a: Pulling fs layer",
+        )
+        "#);
+        insta::assert_debug_snapshot!(take("a", "Downloading", 500_000, 2_000_000), @r#"
+        Some(
+            "500.0 kB of 2.0 MB (0 of 1 layers)",
+        )
+        "#);
+        insta::assert_debug_snapshot!(take("a", "Downloading", 900_000, 2_000_000), @"None");
+        insta::assert_debug_snapshot!(take("a", "Pull complete", 0, 0), @r#"
+        Some(
+            "a: Pull complete (2.0 MB)",
+        )
+        "#);
+    }
+}

@@ -32,7 +32,12 @@ tools:
 		{ test "$$(id -u)" = 0 && apt-get update -q && apt-get install -qy shellcheck; }
 	@command -v bash git python3 node npm shellcheck >/dev/null
 
-test: tools
+# Podman and images of this machine's own programs, for the tests with containers.
+.PHONY: images
+images:
+	sh crates/trainyard/tests/images/setup.sh
+
+test: tools images
 	$(CARGO) test --workspace --no-fail-fast
 	python3 -m unittest discover -s bench/tests
 

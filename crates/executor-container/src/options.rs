@@ -594,7 +594,7 @@ pub fn size(text: &str) -> Option<i64> {
     };
     let bytes = number.parse::<f64>().ok()? * factor;
     #[allow(clippy::cast_possible_truncation)]
-    (bytes >= 0.0 && bytes < 9e18).then_some(bytes as i64)
+    (0.0..9e18).contains(&bytes).then_some(bytes as i64)
 }
 
 /// Nanoseconds of `10s`, `1m30s`, `500ms`, as Go writes times; a bare number is refused, as there.

@@ -23,6 +23,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 const ASK: Duration = Duration::from_millis(500);
 /// Bytes of one piece of output.
 const PIECE: usize = 64 * 1024;
+/// Bytes of the output in which the engine may say that there is no such program.
+const HEAD: usize = 512;
 
 /// A process in a container that runs.
 #[derive(Debug, Clone, Default)]
@@ -199,10 +201,18 @@ async fn gone(
     }
     let words = engine_words(error);
     if words.contains("executable file not found") || words.contains("no such file or directory") {
-        let program = exec.command.first().cloned().unwrap_or_default();
-        return ContainerError::new(format!("'{program}' is not in the job's image"));
+        return ContainerError::new(not_there(exec));
     }
     ContainerError::api(doing, error)
+}
+
+fn not_there(exec: &Exec) -> String {
+    let program = exec.command.first().map(String::as_str).unwrap_or_default();
+    let hint = match program {
+        "bash" => ": take `shell: sh`, or an image with bash",
+        _ => "",
+    };
+    format!("'{program}' is not in the job's image{hint}")
 }
 
 async fn run_exec(
@@ -218,11 +228,18 @@ async fn run_exec(
     };
     let mut ended: Option<Instant> = None;
     let mut stopped = false;
+    let mut head = Vec::new();
     loop {
         let limit = ended.map_or(ASK, |at| (at + DRAIN).saturating_duration_since(Instant::now()));
         tokio::select! {
             piece = output.next() => match piece {
-                Some(Ok(piece)) => print(out, piece).await,
+                Some(Ok(piece)) => {
+                    let piece = piece.into_bytes();
+                    if head.len() < HEAD {
+                        head.extend_from_slice(&piece[..piece.len().min(HEAD)]);
+                    }
+                    out.bytes(&piece).await;
+                }
                 Some(Err(_)) | None => break,
             },
             stop = stops.next() => {
@@ -258,6 +275,15 @@ async fn run_exec(
         }
     };
     let code = code.and_then(|c| i32::try_from(c).ok());
+    // Podman says so in the output of a process that never was.
+    let never = String::from_utf8_lossy(&head);
+    if matches!(code, Some(126 | 127))
+        && ["runc: ", "crun: "].iter().any(|r| never.starts_with(&format!("Error: {r}")))
+        && (never.contains("executable file") && never.contains("not found")
+            || never.contains("no such file or directory"))
+    {
+        return Ok(Exit::NotStarted(not_there(exec)));
+    }
     if code != Some(0) && !stopped {
         let state = client.inspect(&exec.container).await;
         if !state.as_ref().is_ok_and(|s| s.running) {

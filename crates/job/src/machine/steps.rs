@@ -462,9 +462,6 @@ impl JobMachine {
             }
         }
         put(&mut env, "GITHUB_ACTIONS".into(), "true".into());
-        if !env.iter().any(|(k, _)| k == "CI") {
-            env.push(("CI".into(), "true".into()));
-        }
         env
     }
 }

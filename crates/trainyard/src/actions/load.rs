@@ -111,8 +111,9 @@ impl JobActions {
                 origin: None,
             });
         }
-        if let Some(path) = uses.strip_prefix("./") {
-            return read(uses, &workspace.workspace.join(path), None);
+        if uses.starts_with("./") {
+            // The point stays in `github.action_path` (`ActionManager.cs`).
+            return read(uses, &workspace.workspace.join(uses), None);
         }
         if let Some(path) = uses.strip_prefix("$/") {
             let folder = self.own_folder(workspace)?;

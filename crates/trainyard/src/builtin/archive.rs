@@ -4,7 +4,8 @@
 //! `a/…` by their whole path. What comes out
 //! is laid only where the cache's own paths are, and never through a link that came out with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -12,14 +13,21 @@ use std::path::{Component, Path, PathBuf};
 
 use tar::{Archive, Builder, EntryType, Header};
 
+use crate::host::view::Files;
+
 /// Writes these files, and folders with all that is in them.
 /// The bases are the workspace and the temporary folder.
-pub fn pack(paths: &[PathBuf], bases: (&Path, &Path), target: impl Write) -> io::Result<u64> {
+pub fn pack(
+    files: &Files,
+    paths: &[PathBuf],
+    bases: (&Path, &Path),
+    target: impl Write,
+) -> io::Result<u64> {
     let mut builder = Builder::new(target);
     builder.follow_symlinks(false);
     let mut count = 0;
     for path in paths {
-        pack_one(&mut builder, path, bases, &mut count)?;
+        pack_one(&mut builder, path, &files.place(path)?, bases, &mut count)?;
     }
     builder.into_inner()?.flush()?;
     Ok(count)
@@ -28,10 +36,11 @@ pub fn pack(paths: &[PathBuf], bases: (&Path, &Path), target: impl Write) -> io:
 fn pack_one(
     builder: &mut Builder<impl Write>,
     path: &Path,
+    real: &Path,
     bases: (&Path, &Path),
     count: &mut u64,
 ) -> io::Result<()> {
-    let meta = path.symlink_metadata()?;
+    let meta = real.symlink_metadata()?;
     let name = match (path.strip_prefix(bases.0), path.strip_prefix(bases.1)) {
         (Ok(inside), _) => Path::new("w").join(inside),
         (_, Ok(inside)) => Path::new("t").join(inside),
@@ -39,15 +48,15 @@ fn pack_one(
     };
     *count += 1;
     if meta.is_dir() {
-        builder.append_dir(&name, path)?;
-        let mut children: Vec<PathBuf> =
-            fs::read_dir(path)?.map(|e| e.map(|e| e.path())).collect::<io::Result<_>>()?;
+        builder.append_dir(&name, real)?;
+        let mut children: Vec<OsString> =
+            fs::read_dir(real)?.map(|e| e.map(|e| e.file_name())).collect::<io::Result<_>>()?;
         children.sort();
         for child in children {
-            pack_one(builder, &child, bases, count)?;
+            pack_one(builder, &path.join(&child), &real.join(&child), bases, count)?;
         }
     } else if meta.is_file() {
-        let mut file = File::open(path)?;
+        let mut file = File::open(real)?;
         let mut header = Header::new_gnu();
         header.set_metadata(&file.metadata()?);
         // A file that grows meanwhile would tear the archive.
@@ -58,7 +67,7 @@ fn pack_one(
             (&mut file).take(size).chain(Zeros(size)).take(size),
         )?;
     } else if meta.is_symlink() {
-        builder.append_path_with_name(path, &name)?;
+        builder.append_path_with_name(real, &name)?;
     }
     // Sockets and pipes mean nothing elsewhere.
     Ok(())
@@ -77,10 +86,15 @@ impl Read for Zeros {
 }
 
 /// Lays the files where they were. `roots` are the only places where something may be laid.
-pub fn unpack(source: impl Read, bases: (&Path, &Path), roots: &[PathBuf]) -> io::Result<u64> {
+pub fn unpack(
+    files: &Files,
+    source: impl Read,
+    bases: (&Path, &Path),
+    roots: &[PathBuf],
+) -> io::Result<u64> {
     let mut archive = Archive::new(source);
     let mut folders: Vec<(PathBuf, u32, u64)> = Vec::new();
-    let mut laid = Laid::default();
+    let mut laid = Laid::among(files);
     let mut count = 0;
     for entry in archive.entries()? {
         let mut entry = entry?;
@@ -90,29 +104,28 @@ pub fn unpack(source: impl Read, bases: (&Path, &Path), roots: &[PathBuf]) -> io
         if !roots.iter().any(|root| target.starts_with(root)) {
             return Err(refused("lies outside the paths of the cache"));
         }
-        let parent = target.parent().unwrap_or(Path::new("/"));
-        laid.folder(parent)?;
+        let parent = laid.folder(target.parent().unwrap_or(Path::new("/")))?;
+        let place = parent.join(target.file_name().unwrap_or_default());
         let mode = entry.header().mode().unwrap_or(0o644) & 0o777;
         let time = entry.header().mtime().unwrap_or(0);
         count += 1;
         match entry.header().entry_type() {
             EntryType::Directory => {
-                laid.folder(&target)?;
-                folders.push((target, mode, time));
+                folders.push((laid.folder(&target)?, mode, time));
             }
             EntryType::Symlink => {
                 let link = entry.link_name()?.ok_or_else(|| refused("leads nowhere"))?;
-                remove(&target)?;
-                std::os::unix::fs::symlink(link, &target)?;
+                remove(&place)?;
+                std::os::unix::fs::symlink(link, &place)?;
                 laid.link(&target);
             }
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                remove(&target)?;
+                remove(&place)?;
                 let mut file = fs::OpenOptions::new()
                     .write(true)
                     .create_new(true)
                     .mode(mode | 0o200)
-                    .open(&target)?;
+                    .open(&place)?;
                 io::copy(&mut entry, &mut file)?;
                 set_time(&file, time);
                 file.set_permissions(fs::Permissions::from_mode(mode))?;
@@ -160,16 +173,21 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// Folders that are there, and links that came out of the archive: nothing is laid through those.
-#[derive(Default)]
-struct Laid {
-    folders: BTreeSet<PathBuf>,
+struct Laid<'a> {
+    files: &'a Files,
+    /// Where the folders are on this machine.
+    folders: BTreeMap<PathBuf, PathBuf>,
     links: BTreeSet<PathBuf>,
 }
 
-impl Laid {
-    fn folder(&mut self, path: &Path) -> io::Result<()> {
-        if self.folders.contains(path) {
-            return Ok(());
+impl<'a> Laid<'a> {
+    fn among(files: &'a Files) -> Laid<'a> {
+        Laid { files, folders: BTreeMap::new(), links: BTreeSet::new() }
+    }
+
+    fn folder(&mut self, path: &Path) -> io::Result<PathBuf> {
+        if let Some(found) = self.folders.get(path) {
+            return Ok(found.clone());
         }
         if let Some(parent) = path.parent() {
             self.folder(parent)?;
@@ -178,21 +196,22 @@ impl Laid {
             let message = format!("an entry goes through the link '{}'", path.display());
             return Err(io::Error::other(message));
         }
-        match path.symlink_metadata() {
-            // Links that were here before are the user's own.
-            Ok(_) if path.is_dir() => {}
+        // Links that were here before are the user's own.
+        let real = self.files.real(path)?;
+        match real.symlink_metadata() {
+            Ok(_) if real.is_dir() => {}
             Ok(_) => {
-                fs::remove_file(path)?;
-                fs::create_dir(path)?;
+                fs::remove_file(&real)?;
+                fs::create_dir(&real)?;
             }
-            Err(_) => fs::create_dir(path)?,
+            Err(_) => fs::create_dir(&real)?,
         }
-        self.folders.insert(path.to_owned());
-        Ok(())
+        self.folders.insert(path.to_owned(), real.clone());
+        Ok(real)
     }
 
     fn link(&mut self, path: &Path) {
-        self.folders.retain(|folder| !folder.starts_with(path));
+        self.folders.retain(|folder, _| !folder.starts_with(path));
         self.links.insert(path.to_owned());
     }
 }
@@ -253,12 +272,16 @@ mod tests {
         fs::set_permissions(ws.join("d/e"), fs::Permissions::from_mode(0o555)).unwrap();
         let paths = [ws.join("d"), folder.0.join("home")];
         let mut bytes = Vec::new();
-        pack(&paths, (&ws, &folder.0.join("temp")), &mut bytes).unwrap();
+        pack(&Files::default(), &paths, (&ws, &folder.0.join("temp")), &mut bytes).unwrap();
         let old = ws.join("d/e/run.sh").metadata().unwrap().modified().unwrap();
         fs::set_permissions(ws.join("d/e"), fs::Permissions::from_mode(0o755)).unwrap();
         fs::remove_dir_all(ws.join("d")).unwrap();
         fs::remove_dir_all(folder.0.join("home")).unwrap();
-        assert_eq!(unpack(bytes.as_slice(), (&ws, &folder.0.join("temp")), &paths).unwrap(), 6);
+        assert_eq!(
+            unpack(&Files::default(), bytes.as_slice(), (&ws, &folder.0.join("temp")), &paths)
+                .unwrap(),
+            6
+        );
         let meta = ws.join("d/e/run.sh").metadata().unwrap();
         assert_eq!(meta.permissions().mode() & 0o777, 0o755);
         let seconds =
@@ -293,7 +316,12 @@ mod tests {
             vec![("w/d/p", EntryType::Fifo, "")],
         ] {
             let bytes = evil(&entries);
-            let done = unpack(bytes.as_slice(), (&ws, &folder.0.join("temp")), &[ws.join("d")]);
+            let done = unpack(
+                &Files::default(),
+                bytes.as_slice(),
+                (&ws, &folder.0.join("temp")),
+                &[ws.join("d")],
+            );
             assert!(done.is_err(), "{entries:?}");
         }
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
@@ -302,7 +330,8 @@ mod tests {
             ("w/d/f", EntryType::Symlink, &format!("{target}/kept")),
             ("w/d/f", EntryType::Regular, "good"),
         ]);
-        unpack(bytes.as_slice(), (&ws, &folder.0.join("temp")), &[ws.join("d")]).unwrap();
+        unpack(&Files::default(), bytes.as_slice(), (&ws, &folder.0.join("temp")), &[ws.join("d")])
+            .unwrap();
         assert!(!outside.join("kept").exists());
         assert_eq!(fs::read_to_string(ws.join("d/f")).unwrap(), "good");
     }

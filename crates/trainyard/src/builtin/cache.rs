@@ -15,6 +15,7 @@ use trainyard_blob::{Lookup, NewCache, Store};
 use super::{JobFacts, append, archive, flag, input, lines, variable, warn, why};
 use crate::error::{Error, Result};
 use crate::host::globs::{Globs, Options};
+use crate::host::view::Files;
 use crate::run::services::open_store;
 
 /// The inputs of actions/cache and its two parts, with their defaults.
@@ -36,6 +37,7 @@ struct Wanted {
     key: String,
     restore: Vec<String>,
     patterns: Vec<String>,
+    files: Files,
     workspace: PathBuf,
     temp: PathBuf,
     home: PathBuf,
@@ -59,13 +61,16 @@ impl Wanted {
         if restore.len() > 9 {
             return Err(Error::new("Key Validation Error: Keys are limited to a maximum of 10."));
         }
+        let files = Files::here();
+        let folder = |value: String| PathBuf::from(files.named(&value));
         Ok(Wanted {
             key,
             restore,
-            patterns: lines("path"),
-            workspace: PathBuf::from(variable("GITHUB_WORKSPACE")?),
-            temp: PathBuf::from(variable("RUNNER_TEMP")?),
-            home: std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default(),
+            patterns: lines("path").iter().map(|line| files.pattern(line)).collect(),
+            workspace: folder(variable("GITHUB_WORKSPACE")?),
+            temp: folder(variable("RUNNER_TEMP")?),
+            home: folder(std::env::var("HOME").unwrap_or_default()),
+            files,
         })
     }
 
@@ -82,8 +87,14 @@ impl Wanted {
     fn globs(&self) -> Result<Globs> {
         // As the toolkit's (`cacheUtils.ts`): links are followed, folders stand for themselves.
         let options = Options { follow: true, ..Options::default() };
-        Globs::new(&self.patterns.join("\n"), &self.workspace, &self.home, options)
-            .map_err(|e| Error::new(format!("path: {e}")))
+        Globs::among(
+            self.files.clone(),
+            &self.patterns.join("\n"),
+            &self.workspace,
+            &self.home,
+            options,
+        )
+        .map_err(|e| Error::new(format!("path: {e}")))
     }
 }
 
@@ -154,10 +165,9 @@ fn find(facts: &JobFacts, wanted: &Wanted) -> Result<Option<String>> {
             return Ok(None);
         }
     };
-    let laid = store
-        .reader(entry.blob)
-        .map_err(std::io::Error::other)
-        .and_then(|reader| archive::unpack(reader, (&wanted.workspace, &wanted.temp), &roots));
+    let laid = store.reader(entry.blob).map_err(std::io::Error::other).and_then(|reader| {
+        archive::unpack(&wanted.files, reader, (&wanted.workspace, &wanted.temp), &roots)
+    });
     let count = match laid {
         Ok(count) => count,
         Err(error) => {
@@ -258,7 +268,7 @@ fn keep(facts: &JobFacts, wanted: &Wanted) -> Result<()> {
         taken();
         return Ok(());
     }
-    let draft = pack(&store, &paths, (&wanted.workspace, &wanted.temp))?;
+    let draft = pack(&store, wanted, &paths)?;
     let (size, stored) = (draft.size, draft.stored());
     match store.save_cache(&new, draft) {
         Ok(_) => {
@@ -278,14 +288,14 @@ fn keep(facts: &JobFacts, wanted: &Wanted) -> Result<()> {
     Ok(())
 }
 
-fn pack(store: &Store, paths: &[PathBuf], bases: (&Path, &Path)) -> Result<trainyard_blob::Draft> {
+fn pack(store: &Store, wanted: &Wanted, paths: &[PathBuf]) -> Result<trainyard_blob::Draft> {
     // One within another is packed with that one; through a link that is packed itself nothing is.
     let all: BTreeSet<&Path> = paths.iter().map(PathBuf::as_path).collect();
     let covered = |p: &Path| p.ancestors().skip(1).any(|a| all.contains(a));
     let outer: Vec<PathBuf> = paths.iter().filter(|p| !covered(p)).cloned().collect();
     let mut writer = store.writer(false);
     let buffered = BufWriter::with_capacity(1024 * 1024, &mut writer);
-    archive::pack(&outer, bases, buffered)
+    archive::pack(&wanted.files, &outer, (&wanted.workspace, &wanted.temp), buffered)
         .map_err(|e| Error::new(format!("the files cannot be packed: {e}")))?;
     writer.finish().map_err(|e| said(&e))
 }

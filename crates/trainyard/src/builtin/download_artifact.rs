@@ -13,6 +13,7 @@ use zip::ZipArchive;
 
 use super::{JobFacts, append, flag, input, major, variable, warn};
 use crate::error::{Error, Result};
+use crate::host::view::Files;
 use crate::run::services::open_store;
 
 /// The inputs of actions/download-artifact with their defaults.
@@ -44,14 +45,15 @@ pub fn run(facts: &JobFacts) -> Result<()> {
             "Inputs 'name' and 'artifact-ids' cannot be used together. Please specify only one.",
         ));
     }
-    let workspace = PathBuf::from(variable("GITHUB_WORKSPACE")?);
-    let path = input("path");
+    let seen = Files::here();
+    let workspace = PathBuf::from(seen.named(&variable("GITHUB_WORKSPACE")?));
+    let path = seen.named(&input("path"));
     let path = match path.strip_prefix('~') {
         Some(rest) => {
-            let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-            home.join(rest.trim_start_matches('/'))
+            let home = seen.named(&std::env::var("HOME").unwrap_or_default());
+            Path::new(&home).join(rest.trim_start_matches('/'))
         }
-        None => workspace.join(path),
+        None => workspace.join(&path),
     };
     let mut run = facts.run;
     // As in the action: another run counts only with a token.
@@ -88,7 +90,7 @@ pub fn run(facts: &JobFacts) -> Result<()> {
         } else {
             path.join(artifact.name.replace(['/', '\\'], "-"))
         };
-        unpack(&store, artifact, &target, plain)?;
+        unpack(&seen, &store, artifact, &target, plain)?;
     }
     println!("Total of {} artifact(s) downloaded", chosen.len());
     append("GITHUB_OUTPUT", &[format!("download-path={}", path.display())])
@@ -148,12 +150,19 @@ fn choose(all: Vec<Artifact>, name: &str, ids: &str) -> Result<Vec<Artifact>> {
 }
 
 /// Lays an artifact into a folder: unpacked, or with `plain` as the one file it is.
-pub fn unpack(store: &Store, artifact: &Artifact, target: &Path, plain: bool) -> Result<()> {
-    fs::create_dir_all(target).map_err(|e| Error::io("create", target, &e))?;
+pub fn unpack(
+    seen: &Files,
+    store: &Store,
+    artifact: &Artifact,
+    target: &Path,
+    plain: bool,
+) -> Result<()> {
+    let real = seen.real(target).map_err(failed)?;
+    fs::create_dir_all(&real).map_err(|e| Error::io("create", target, &e))?;
     let mut reader = store.reader(artifact.blob).map_err(failed)?;
     if plain || artifact.mime != "application/zip" {
         let ending = if artifact.mime == "application/zip" { ".zip" } else { "" };
-        let file = target.join(format!("{}{ending}", artifact.name.replace(['/', '\\'], "-")));
+        let file = real.join(format!("{}{ending}", artifact.name.replace(['/', '\\'], "-")));
         let mut out = fresh(&file)?;
         io::copy(&mut reader, &mut out).map_err(|e| Error::io("write", &file, &e))?;
         return Ok(());
@@ -173,11 +182,12 @@ pub fn unpack(store: &Store, artifact: &Artifact, target: &Path, plain: bool) ->
         }
         let path = target.join(inside);
         if entry.is_dir() {
-            fs::create_dir_all(&path).map_err(|e| Error::io("create", &path, &e))?;
+            within(seen, &path, target).map_err(|e| refused(&e))?;
             continue;
         }
         let parent = path.parent().unwrap_or(target);
-        within(parent, target).map_err(|e| refused(&e))?;
+        let folder = within(seen, parent, target).map_err(|e| refused(&e))?;
+        let path = folder.join(path.file_name().unwrap_or_default());
         let mut out = fresh(&path)?;
         io::copy(&mut entry, &mut out).map_err(|e| Error::io("write", &path, &e))?;
     }
@@ -185,11 +195,12 @@ pub fn unpack(store: &Store, artifact: &Artifact, target: &Path, plain: bool) ->
 }
 
 /// Makes the folder, and sees that no link leads out of the target on the way.
-fn within(folder: &Path, target: &Path) -> std::result::Result<(), String> {
-    fs::create_dir_all(folder).map_err(|e| format!("has no folder: {e}"))?;
-    let real = |p: &Path| fs::canonicalize(p).map_err(|e| format!("has no folder: {e}"));
-    match real(folder)?.starts_with(real(target)?) {
-        true => Ok(()),
+fn within(seen: &Files, folder: &Path, target: &Path) -> std::result::Result<PathBuf, String> {
+    let failed = |e: io::Error| format!("has no folder: {e}");
+    fs::create_dir_all(seen.real(folder).map_err(failed)?).map_err(failed)?;
+    let real = seen.canonical(folder).map_err(failed)?;
+    match real.starts_with(seen.canonical(target).map_err(failed)?) {
+        true => Ok(real),
         false => Err("goes through a link that leads away".into()),
     }
 }

@@ -12,6 +12,7 @@ use super::zip_writer::ZipWriter;
 use super::{JobFacts, append, flag, input, variable, warn};
 use crate::error::{Error, Result};
 use crate::host::globs::{Globs, Options};
+use crate::host::view::Files;
 use crate::run::services::open_store;
 
 /// The inputs of actions/upload-artifact with their defaults.
@@ -35,7 +36,8 @@ pub fn run(facts: &JobFacts) -> Result<()> {
     if patterns.is_empty() {
         return Err(Error::new("Input required and not supplied: path"));
     }
-    let (files, root) = find(&patterns)?;
+    let seen = Files::here();
+    let (files, root) = find(&seen, &patterns)?;
     if files.is_empty() {
         let message = format!(
             "No files were found with the provided path: {patterns}. No artifacts will be uploaded."
@@ -67,10 +69,10 @@ pub fn run(facts: &JobFacts) -> Result<()> {
     }
     let store = open_store(&facts.data)?;
     let (name, draft, mime) = match whole {
-        true => (input("name"), zip(&store, &files, &root)?, "application/zip"),
+        true => (input("name"), zip(&store, &seen, &files, &root)?, "application/zip"),
         false => {
             let name = files[0].file_name().unwrap_or_default().to_string_lossy().into_owned();
-            (name, copy(&store, &files[0])?, "application/octet-stream")
+            (name, copy(&store, &seen, &files[0])?, "application/octet-stream")
         }
     };
     check_name(&name)?;
@@ -138,16 +140,18 @@ fn check_name(name: &str) -> Result<()> {
 }
 
 /// The files, and the folder that their names in the artifact are below (`search.ts`).
-fn find(patterns: &str) -> Result<(Vec<PathBuf>, PathBuf)> {
-    let workspace = PathBuf::from(variable("GITHUB_WORKSPACE")?);
-    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+fn find(seen: &Files, patterns: &str) -> Result<(Vec<PathBuf>, PathBuf)> {
+    let folder = |value: String| PathBuf::from(seen.named(&value));
+    let workspace = folder(variable("GITHUB_WORKSPACE")?);
+    let home = folder(std::env::var("HOME").unwrap_or_default());
+    let patterns = patterns.lines().map(|line| seen.pattern(line.trim())).collect::<Vec<_>>();
     let hidden = flag("include-hidden-files")?;
     let options = Options { follow: true, descendants: true, no_hidden: !hidden };
-    let globs = Globs::new(patterns, &workspace, &home, options)
+    let globs = Globs::among(seen.clone(), &patterns.join("\n"), &workspace, &home, options)
         .map_err(|e| Error::new(format!("path: {e}")))?;
     let mut files = globs.find().map_err(|e| said(&e))?;
     // Neither folders nor pipes, which would wait for ever.
-    files.retain(|f| f.is_file());
+    files.retain(|f| seen.real(f).is_ok_and(|f| f.is_file()));
     let roots = globs.search_paths();
     let root = match &roots[..] {
         [] => workspace,
@@ -180,22 +184,23 @@ fn common(paths: &[PathBuf]) -> PathBuf {
     common
 }
 
-fn zip(store: &Store, files: &[PathBuf], root: &Path) -> Result<Draft> {
+fn zip(store: &Store, seen: &Files, files: &[PathBuf], root: &Path) -> Result<Draft> {
     let failed = |e: io::Error| Error::new(format!("the artifact cannot be written: {e}"));
     let mut zip = ZipWriter::new(store.writer(true));
     let mut names = BTreeSet::new();
     for file in files {
         let name = file.strip_prefix(root).unwrap_or(file).to_string_lossy().into_owned();
         if names.insert(name.clone()) {
-            zip.add(&name, file).map_err(failed)?;
+            let real = seen.real(file).map_err(failed)?;
+            zip.add(&name, &real).map_err(failed)?;
         }
     }
     zip.finish().map_err(failed)?.finish().map_err(|e| said(&e))
 }
 
-fn copy(store: &Store, file: &Path) -> Result<Draft> {
+fn copy(store: &Store, seen: &Files, file: &Path) -> Result<Draft> {
     let failed = |e: io::Error| Error::io("read", file, &e);
-    let mut source = std::fs::File::open(file).map_err(failed)?;
+    let mut source = seen.real(file).and_then(std::fs::File::open).map_err(failed)?;
     let mut writer = store.writer(true);
     let mut buffer = vec![0; 1024 * 1024];
     loop {

@@ -8,6 +8,7 @@ use trainyard_blob::{Artifact, Store};
 use crate::builtin::unpack;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
+use crate::host::view::Files;
 use crate::paths::data_dir;
 use crate::run::services::open_store;
 use crate::ui::text::{ago, bytes};
@@ -85,7 +86,7 @@ pub fn run(command: &ArtifactsCommand) -> Result<Exit> {
                 // One that was asked for by name goes right there, as in the action.
                 let folder = artifact.name.replace(['/', '\\'], "-");
                 let target = if name.is_some() { to.clone() } else { to.join(folder) };
-                unpack(&store, artifact, &target, false)?;
+                unpack(&Files::default(), &store, artifact, &target, false)?;
                 outln!("{} in {}", artifact.name, target.display());
             }
         }

@@ -5,6 +5,8 @@ use std::path::{Component, Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
 
+use super::view::Files;
+
 /// Folders within folders that are walked.
 const MAX_DEPTH: usize = 64;
 
@@ -31,11 +33,23 @@ struct Pattern {
 pub struct Globs {
     patterns: Vec<Pattern>,
     options: Options,
+    files: Files,
 }
 
 impl Globs {
     /// Reads patterns, one a line; relative ones are below `base`, `~` is `home`.
     pub fn new(text: &str, base: &Path, home: &Path, options: Options) -> Result<Globs, String> {
+        Globs::among(Files::default(), text, base, home, options)
+    }
+
+    /// As [`Self::new`], among the files that steps see.
+    pub fn among(
+        files: Files,
+        text: &str,
+        base: &Path,
+        home: &Path,
+        options: Options,
+    ) -> Result<Globs, String> {
         let mut patterns = Vec::new();
         for line in text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')) {
             let bangs = line.len() - line.trim_start_matches('!').len();
@@ -68,7 +82,7 @@ impl Globs {
                 patterns.push(Pattern { negated, matcher, root, literal });
             }
         }
-        Ok(Globs { patterns, options })
+        Ok(Globs { patterns, options, files })
     }
 
     /// The folders (or files) before the first wildcards; one within another is left out.
@@ -101,7 +115,7 @@ impl Globs {
     pub fn find(&self) -> std::io::Result<Vec<PathBuf>> {
         let mut found = Vec::new();
         for root in self.search_paths() {
-            if root.symlink_metadata().is_ok() {
+            if self.files.place(&root)?.symlink_metadata().is_ok() {
                 self.walk(&root, &mut Vec::new(), &mut found)?;
             }
         }
@@ -120,21 +134,22 @@ impl Globs {
         if depth > MAX_DEPTH || (self.options.no_hidden && hidden) {
             return Ok(());
         }
-        let own = path.symlink_metadata()?;
+        let own = self.files.place(path)?.symlink_metadata()?;
+        let real = self.files.real(path)?;
         let meta = match own.is_symlink() && (self.options.follow || depth == 0) {
             // A broken link is left out.
-            true => match path.metadata() {
+            true => match real.metadata() {
                 Ok(meta) => meta,
                 Err(_) => return Ok(()),
             },
             false => own,
         };
         if meta.is_dir() && self.options.follow {
-            let real = std::fs::canonicalize(path)?;
-            if above.contains(&real) {
+            let canonical = self.files.canonical(path)?;
+            if above.contains(&canonical) {
                 return Ok(());
             }
-            above.push(real);
+            above.push(canonical);
         } else if meta.is_dir() {
             above.push(path.to_owned());
         }
@@ -144,7 +159,10 @@ impl Globs {
         if meta.is_dir() {
             let below = self.may_match_below(path);
             let mut children: Vec<PathBuf> = match below {
-                true => std::fs::read_dir(path)?.flatten().map(|e| e.path()).collect(),
+                true => {
+                    let entries = std::fs::read_dir(&real)?.flatten();
+                    entries.map(|e| path.join(e.file_name())).collect()
+                }
                 false => Vec::new(),
             };
             children.sort();

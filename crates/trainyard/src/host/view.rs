@@ -1,19 +1,24 @@
-//! A container's files, seen from this machine by actions that are built in.
+//! The job's files as its steps see them, for actions that are built in and run on this machine.
 //!
-//! What lies in the job's folders is there anyway; the rest is seen through the container's first
-//! process, where this user may.
+//! Around a job's container they speak of paths in it. What lies in the job's folders is here
+//! anyway; the rest is reached through the container's first process, where this user may. Links
+//! are resolved within the container: an absolute one must not lead into this machine's files.
 
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 /// The variable that holds a [`View`].
 pub const VARIABLE: &str = "TRAINYARD_CONTAINER";
 
+/// Links on the way to one file.
+const MAX_LINKS: usize = 40;
+
 /// How the container's paths are found.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct View {
-    /// Folders of this machine by their places in the container.
+    /// Folders of this machine by their places in the container, the most particular first.
     pub folders: Vec<(String, String)>,
     /// The container's root, seen from this machine.
     pub root: Option<String>,
@@ -27,35 +32,173 @@ impl View {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// That of this process, if the steps around it run in a container.
-    pub fn here() -> Option<View> {
-        serde_json::from_str(&std::env::var(VARIABLE).ok()?).ok()
+    /// Where a normal absolute path of the container is on this machine, links aside.
+    fn outside(&self, path: &Path) -> io::Result<PathBuf> {
+        let mounted = self.folders.iter().find_map(|(host, inner)| {
+            path.strip_prefix(inner).ok().map(|rest| Path::new(host).join(rest))
+        });
+        if let Some(found) = mounted {
+            return Ok(found);
+        }
+        match self.root.as_deref().filter(|r| Path::new(r).join("proc").exists()) {
+            Some(root) => Ok(Path::new(root).join(path.strip_prefix("/").unwrap_or(path))),
+            None => Err(io::Error::other(format!(
+                "'{}' is within the container, and this user may not look into it; use a path below the workspace or the home folder",
+                path.display()
+            ))),
+        }
     }
 
-    /// Where an absolute path of the container is on this machine.
+    fn resolve(&self, path: &Path, last: bool) -> io::Result<PathBuf> {
+        let mut todo: Vec<PathBuf> = path.components().rev().map(|c| PathBuf::from(&c)).collect();
+        let (mut here, mut links) = (PathBuf::from("/"), 0);
+        while let Some(part) = todo.pop() {
+            match part.components().next() {
+                Some(Component::RootDir) => here = PathBuf::from("/"),
+                Some(Component::ParentDir) => {
+                    here.pop();
+                }
+                Some(Component::Normal(name)) => {
+                    here.push(name);
+                    if todo.is_empty() && !last {
+                        break;
+                    }
+                    if let Ok(target) = std::fs::read_link(self.outside(&here)?) {
+                        links += 1;
+                        if links > MAX_LINKS {
+                            let what = format!("'{}' leads through too many links", path.display());
+                            return Err(io::Error::other(what));
+                        }
+                        here.pop();
+                        todo.extend(target.components().rev().map(|c| PathBuf::from(&c)));
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.outside(&here)
+    }
+}
+
+/// The files of the job around this process.
+#[derive(Debug, Clone, Default)]
+pub struct Files(Option<View>);
+
+impl Files {
+    /// Those of the job that this process is a step of.
+    pub fn here() -> Files {
+        Files(std::env::var(VARIABLE).ok().and_then(|text| serde_json::from_str(&text).ok()))
+    }
+
+    /// A path of this machine as the steps name it.
+    pub fn named(&self, path: &str) -> String {
+        let folders = self.0.iter().flat_map(|v| &v.folders);
+        let found = folders.into_iter().find_map(|(host, inner)| {
+            let rest = path.strip_prefix(host.as_str())?;
+            (rest.is_empty() || rest.starts_with('/')).then(|| format!("{inner}{rest}"))
+        });
+        found.unwrap_or_else(|| path.to_owned())
+    }
+
+    /// As [`Self::named`], for a pattern, which may begin with `!`.
+    pub fn pattern(&self, line: &str) -> String {
+        match line.strip_prefix('!') {
+            Some(rest) => format!("!{}", self.named(rest)),
+            None => self.named(line),
+        }
+    }
+
+    /// Where a file that steps name is on this machine, links followed.
     ///
     /// # Errors
     ///
     /// When this user may not look into the container.
-    pub fn outside(&self, path: &str) -> Result<PathBuf, String> {
-        let under = |folder: &str| {
-            path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    pub fn real(&self, path: &Path) -> io::Result<PathBuf> {
+        match &self.0 {
+            Some(view) => view.resolve(path, true),
+            None => Ok(path.to_owned()),
+        }
+    }
+
+    /// As [`Self::real`], and one name for each file.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there, or as [`Self::real`].
+    pub fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        match &self.0 {
+            // Its own links are resolved; that of `/proc/PID/root` leads nowhere by name.
+            Some(_) => {
+                let real = self.real(path)?;
+                real.symlink_metadata().map(|_| real)
+            }
+            None => std::fs::canonicalize(path),
+        }
+    }
+
+    /// As [`Self::real`], and if the path itself is a link, that link.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::real`].
+    pub fn place(&self, path: &Path) -> io::Result<PathBuf> {
+        match &self.0 {
+            Some(view) => view.resolve(path, false),
+            None => Ok(path.to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn links_stay_within_the_container() {
+        let base = std::env::temp_dir().join(format!("trainyard-view-{}", std::process::id()));
+        let root = base.join("root");
+        for folder in ["root/proc", "root/opt/data", "root/var", "work/d"] {
+            std::fs::create_dir_all(base.join(folder)).unwrap();
+        }
+        std::fs::write(root.join("opt/data/f"), "").unwrap();
+        symlink("/opt/data", root.join("var/abs")).unwrap();
+        symlink("../opt/data/f", root.join("var/rel")).unwrap();
+        symlink("/../../opt", root.join("var/up")).unwrap();
+        symlink("/__w/d", root.join("var/mounted")).unwrap();
+        symlink("loop", root.join("var/loop")).unwrap();
+        symlink("/opt/data/f", base.join("work/link")).unwrap();
+        let text = |p: &Path| p.to_string_lossy().into_owned();
+        let view = View {
+            folders: vec![(text(&base.join("work")), "/__w".into())],
+            root: Some(text(&root)),
+            path: String::new(),
         };
-        if self.folders.iter().any(|(host, _)| under(host)) {
-            return Ok(PathBuf::from(path));
+        let files = Files(Some(view.clone()));
+        let real = |p: &str| {
+            let found = files.real(Path::new(p)).map_err(|e| e.to_string())?;
+            Ok::<_, String>(text(found.strip_prefix(&base).unwrap()))
+        };
+        for (path, wanted) in [
+            ("/opt/data/f", "root/opt/data/f"),
+            ("/var/abs/f", "root/opt/data/f"),
+            ("/var/rel", "root/opt/data/f"),
+            ("/var/up/data/f", "root/opt/data/f"),
+            ("/var/mounted/x", "work/d/x"),
+            ("/__w/link", "root/opt/data/f"),
+            ("/__w/d/../link", "root/opt/data/f"),
+            ("/var/nothing/x", "root/var/nothing/x"),
+        ] {
+            assert_eq!(real(path).unwrap(), wanted, "{path}");
         }
-        let found = self.folders.iter().find_map(|(host, inner)| {
-            under(inner).then(|| format!("{host}{}", &path[inner.len()..]))
-        });
-        if let Some(found) = found {
-            return Ok(PathBuf::from(found));
-        }
-        let root = self.root.as_deref().filter(|r| Path::new(r).join("proc").exists());
-        match root {
-            Some(root) => Ok(PathBuf::from(format!("{root}{path}"))),
-            None => Err(format!(
-                "'{path}' is within the container, and this user may not look into it; use a path below the workspace"
-            )),
-        }
+        assert!(real("/var/loop").unwrap_err().contains("too many links"));
+        assert_eq!(files.place(Path::new("/var/abs")).unwrap(), root.join("var/abs"));
+        assert_eq!(files.named(&text(&base.join("work/d"))), "/__w/d");
+        assert_eq!(files.pattern(&format!("!{}/d", text(&base.join("work")))), "!/__w/d");
+        let blind = Files(Some(View { root: None, ..view }));
+        assert!(blind.real(Path::new("/opt/x")).unwrap_err().to_string().contains("may not look"));
+        assert_eq!(blind.real(Path::new("/__w/d")).unwrap(), base.join("work/d"));
+        std::fs::remove_dir_all(&base).unwrap();
     }
 }

@@ -1,9 +1,12 @@
 //! `trainyard.toml` at the root of the repository: what is Trainyard's own and belongs to the
 //! project. A flag of the call counts more.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
+use trainyard_executor_container::parse_options;
+use trainyard_job::container::ContainerSpec;
 
 use super::Settings;
 use crate::error::{Error, Result};
@@ -26,6 +29,50 @@ pub struct Project {
     /// `[check]`
     #[serde(default)]
     pub check: Check,
+    /// `[runners.LABEL]`
+    #[serde(default)]
+    runners: BTreeMap<String, Runner>,
+}
+
+/// What a label stands for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Runner {
+    /// The image that its jobs run in.
+    image: String,
+    /// Cores, `2` or `1.5`.
+    cpus: Option<f64>,
+    /// Memory, `8g`.
+    memory: Option<String>,
+    /// Cards, as `--gpus` takes them: `all`, `2`, `device=0,1`.
+    gpus: Option<String>,
+    /// Processes at once.
+    pids: Option<i64>,
+    /// `/dev/shm`, `2g`.
+    shm: Option<String>,
+    /// More flags of `docker create`.
+    #[serde(default)]
+    options: String,
+}
+
+impl Runner {
+    /// The container that it stands for.
+    fn container(self, label: &str) -> Result<ContainerSpec> {
+        let mut options = Vec::new();
+        options.extend(self.cpus.map(|c| format!("--cpus {c}")));
+        options.extend(self.memory.map(|m| format!("--memory {m}")));
+        options.extend(self.gpus.map(|g| format!("--gpus {g}")));
+        options.extend(self.pids.map(|p| format!("--pids-limit {p}")));
+        options.extend(self.shm.map(|s| format!("--shm-size {s}")));
+        options.extend(Some(self.options).filter(|o| !o.is_empty()));
+        let options = options.join(" ");
+        let bad = |why: &str| Error::new(format!("{FILE}: [runners.{label}]: {why}"));
+        parse_options(&options).map_err(|e| bad(&e.said()))?;
+        if self.image.trim().is_empty() {
+            return Err(bad("image is empty"));
+        }
+        Ok(ContainerSpec { image: self.image, options, ..ContainerSpec::default() })
+    }
 }
 
 /// What it says of `trainyard check`.
@@ -87,6 +134,16 @@ impl Project {
         }
         if let Some(forge) = self.actions.forge {
             settings.places.forge = forge.trim_end_matches('/').to_owned();
+        }
+        for (label, runner) in self.runners {
+            // What the call says of the label counts more.
+            let given = |name: &String| name.eq_ignore_ascii_case(&label);
+            if settings.labels.iter().any(|(name, _)| given(name)) {
+                continue;
+            }
+            let image = runner.container(&label)?;
+            settings.labels.push((label.clone(), true));
+            settings.images.push((label, image));
         }
         settings.builtin_actions &= self.actions.builtin.unwrap_or(true);
         if let Some(text) = self.cache.quota {

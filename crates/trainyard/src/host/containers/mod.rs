@@ -435,6 +435,9 @@ impl JobContainers {
         let mut env: Vec<(String, String)> =
             env.iter().map(|(k, v)| (k.clone(), map.inside(&self.outside(v)))).collect();
         set(&mut env, "HOME", paths::HOME);
+        if get(&env, "CI").is_none() {
+            set(&mut env, "CI", "true");
+        }
         // The image's own.
         env.retain(|(k, _)| k != "PATH");
         let mut volumes: Vec<Volume> =

@@ -20,5 +20,10 @@ fn chown_tree(path: &Path, uid: u32, gid: u32, depth: usize) -> bool {
         return true;
     }
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-    entries.fold(true, |fine, entry| chown_tree(&entry.path(), uid, gid, depth + 1) && fine)
+    let mut fine = true;
+    for entry in entries {
+        // One that cannot be given away keeps none of the others from it.
+        fine &= chown_tree(&entry.path(), uid, gid, depth + 1);
+    }
+    fine
 }

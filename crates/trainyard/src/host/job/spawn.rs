@@ -160,6 +160,10 @@ fn on_this_machine(
     for (key, value) in &process.env {
         set(&mut env, key, &containers.outside(value));
     }
+    // In containers it is a variable of the container, which `container.env` may set otherwise.
+    if get(&env, "CI").is_none() {
+        set(&mut env, "CI", "true");
+    }
     add_git_config(&mut env, &around.git_config);
     let base = get(&env, "PATH").unwrap_or_default().to_owned();
     let path = match containers.is_inside() {

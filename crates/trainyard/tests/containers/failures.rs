@@ -1,0 +1,151 @@
+//! What goes wrong, each with its message.
+
+use super::{BUSYBOX, Test, run, workflow};
+use crate::common::Repo;
+
+pub const ALL: &[Test] = &[
+    ("images_that_are_not_there", images_that_are_not_there),
+    ("options_that_are_wrong", options_that_are_wrong),
+    ("a_build_that_fails", a_build_that_fails),
+    ("a_service_that_is_not_healthy", a_service_that_is_not_healthy),
+    ("out_of_memory", out_of_memory),
+    ("a_port_in_use", a_port_in_use),
+    ("a_full_disk", a_full_disk),
+    ("empty_credentials", empty_credentials),
+];
+
+fn job(container: &str) -> String {
+    format!(
+        "on: push\njobs: {{a: {{runs-on: ubuntu-latest, container: {container}, steps: [{{run: echo NEVER}}]}}}}\n"
+    )
+}
+
+fn images_that_are_not_there() {
+    // Nothing listens on that port.
+    workflow(&job("localhost:1/none:tag"), &[])
+        .shows("the image 'localhost:1/none:tag' cannot be pulled")
+        .hides("NEVER")
+        .exits(1);
+    workflow(&format!("on: push\njobs: {{a: {{runs-on: ubuntu-latest, steps: [{{uses: 'docker://localhost:1/none'}}]}}}}\n"), &["--offline"])
+        .shows("the image 'localhost:1/none' is not on this machine")
+        .exits(1);
+}
+
+fn options_that_are_wrong() {
+    for (options, message) in [
+        ("--network host", "options: --network is refused"),
+        ("--frobnicate 1", "--frobnicate is no flag of `docker create`"),
+        ("--memory lots", "a size like 512m or 8g is expected"),
+    ] {
+        workflow(&job(&format!("{{image: {BUSYBOX}, options: {options}}}")), &[])
+            .shows(message)
+            .shows("container: ")
+            .hides("NEVER")
+            .exits(1);
+    }
+    workflow(&job(&format!("{{image: {BUSYBOX}, volumes: ['a:b']}}")), &[])
+        .shows("the volume 'a:b' has no absolute target")
+        .exits(1);
+}
+
+fn a_build_that_fails() {
+    let repo = Repo::empty();
+    repo.file("act/action.yml", "name: x\nruns: {using: docker, image: Dockerfile}\n");
+    repo.file("act/Dockerfile", &format!("FROM {BUSYBOX}\nRUN echo before; exit 7\n"));
+    repo.file(
+        ".github/workflows/ci.yml",
+        "on: push\njobs: {a: {runs-on: ubuntu-latest, steps: [{uses: actions/checkout@v4}, {uses: ./act}, {run: echo NEVER}]}}\n",
+    );
+    repo.commit("first");
+    run(&repo, &[])
+        .shows("before")
+        .shows("the image cannot be built")
+        .shows("7")
+        .hides("NEVER")
+        .exits(1);
+}
+
+fn a_service_that_is_not_healthy() {
+    workflow(
+        &format!(
+            "on: push
+jobs:
+  a:
+    runs-on: ubuntu-latest
+    services:
+      sick: {{image: {BUSYBOX}, entrypoint: sh -c, command: '\"echo cannot find my data; sleep 100\"', options: '--health-cmd \"echo still sick; false\" --health-interval 1s --health-retries 2'}}
+      dead: {{image: {BUSYBOX}, entrypoint: sh -c, command: '\"echo last words; exit 4\"'}}
+    steps: [{{run: echo NEVER}}]
+"
+        ),
+        &[],
+    )
+    .shows("service dead")
+    .shows("it ended with exit code 4")
+    .shows("last words")
+    .hides("NEVER")
+    .exits(1);
+    workflow(
+        &format!(
+            "on: push
+jobs:
+  a:
+    runs-on: ubuntu-latest
+    services:
+      sick: {{image: {BUSYBOX}, entrypoint: sh -c, command: '\"echo cannot find my data; sleep 100\"', options: '--health-cmd \"echo still sick; false\" --health-interval 1s --health-retries 2'}}
+    steps: [{{run: echo NEVER}}]
+"
+        ),
+        &[],
+    )
+    .shows("its health check fails: still sick")
+    .shows("cannot find my data")
+    .hides("NEVER")
+    .exits(1);
+}
+
+fn out_of_memory() {
+    workflow(
+        &format!(
+            "on: push\njobs: {{a: {{runs-on: ubuntu-latest, container: {{image: {BUSYBOX}, options: --memory 32m --memory-swap 32m}}, steps: [{{run: 'x=0123456789; while :; do x=$x$x; done'}}]}}}}\n"
+        ),
+        &[],
+    )
+    .shows("ran out of memory")
+    .exits(1);
+}
+
+fn a_port_in_use() {
+    let listener = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    workflow(
+        &format!(
+            "on: push\njobs: {{a: {{runs-on: ubuntu-latest, services: {{s: {{image: {BUSYBOX}, entrypoint: sleep, command: '100', ports: ['{port}:80']}}}}, steps: [{{run: echo NEVER}}]}}}}\n"
+        ),
+        &[],
+    )
+    .shows("something on this machine listens there")
+    .hides("NEVER")
+    .exits(1);
+}
+
+fn a_full_disk() {
+    workflow(
+        &format!(
+            "on: push\njobs: {{a: {{runs-on: ubuntu-latest, container: {{image: {BUSYBOX}, options: '--tmpfs /small:size=64k'}}, steps: [{{run: 'dd if=/dev/zero of=/small/x bs=1k count=100'}}]}}}}\n"
+        ),
+        &[],
+    )
+    .shows("No space left on device")
+    .exits(1);
+}
+
+fn empty_credentials() {
+    workflow(
+        &job(&format!("{{image: {BUSYBOX}, credentials: {{username: me, password: '${{{{ secrets.NONE }}}}'}}}}")),
+        &[],
+    )
+    .shows("credentials.password is empty; is the secret that it names there?")
+    .hides("NEVER")
+    .exits(1);
+}

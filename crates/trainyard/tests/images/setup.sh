@@ -1,0 +1,40 @@
+#!/bin/sh
+# What the container tests need: as root on Debian it is installed, elsewhere it is there or not.
+# The images are made from this machine's own programs; nothing is pulled.
+set -eu
+here=$(dirname "$0")
+. /etc/os-release
+if [ "$(id -u)" = 0 ] && [ "${ID:-}" = debian ]; then
+    missing=""
+    for pair in podman:podman runc:runc busybox:busybox-static redis-server:redis-server newuidmap:uidmap \
+        slirp4netns:slirp4netns docker-registry:docker-registry htpasswd:apache2-utils; do
+        command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"
+    done
+    [ -e /usr/lib/podman/netavark ] || missing="$missing netavark aardvark-dns"
+    ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
+    if [ -n "$missing" ]; then
+        apt-get update -q
+        # Databases are needed as programs, not as services.
+        policy=/usr/sbin/policy-rc.d
+        [ -e $policy ] && policy=$(mktemp)
+        printf '#!/bin/sh\nexit 101\n' > "$policy" && chmod +x "$policy"
+        # shellcheck disable=SC2086
+        DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $missing
+        rm -f "$policy"
+    fi
+    # Podman's defaults ask for more than a machine in a machine may give; whoever has a file keeps it.
+    if [ ! -e /etc/containers/containers.conf ]; then
+        mkdir -p /etc/containers
+        cat > /etc/containers/containers.conf <<CONF
+[containers]
+default_ulimits = ["nofile=4096:4096", "nproc=16384:16384"]
+[engine]
+runtime = "runc"
+[network]
+network_backend = "netavark"
+CONF
+    fi
+fi
+command -v podman >/dev/null || exit 0
+command -v busybox >/dev/null || exit 0
+python3 "$here/build.py" podman

@@ -26,7 +26,7 @@ fn images_that_are_not_there() {
         .shows("the image 'localhost:1/none:tag' cannot be pulled")
         .hides("NEVER")
         .exits(1);
-    workflow(&format!("on: push\njobs: {{a: {{runs-on: ubuntu-latest, steps: [{{uses: 'docker://localhost:1/none'}}]}}}}\n"), &["--offline"])
+    workflow("on: push\njobs: {a: {runs-on: ubuntu-latest, steps: [{uses: 'docker://localhost:1/none'}]}}\n", &["--offline"])
         .shows("the image 'localhost:1/none' is not on this machine")
         .exits(1);
 }

@@ -123,19 +123,17 @@ jobs:
 
 fn services_of_a_job_on_the_host() {
     workflow(
-        &format!(
-            "on: push
+        "on: push
 jobs:
   a:
     runs-on: ubuntu-latest
     services:
-      cache: {{image: localhost/trainyard-test/redis, ports: ['6379/tcp'], options: '--health-cmd \"redis-cli ping\" --health-interval 1s --health-retries 30'}}
+      cache: {image: localhost/trainyard-test/redis, ports: ['6379/tcp'], options: '--health-cmd \"redis-cli ping\" --health-interval 1s --health-retries 30'}
     steps:
-      - run: python3 -c 'import socket; s = socket.create_connection((\"127.0.0.1\", int(\"${{{{ job.services.cache.ports[6379] }}}}\"))); s.sendall(b\"PING\\r\\n\"); print(\"redis says\", s.recv(9).decode())'
+      - run: python3 -c 'import socket; s = socket.create_connection((\"127.0.0.1\", int(\"${{ job.services.cache.ports[6379] }}\"))); s.sendall(b\"PING\\r\\n\"); print(\"redis says\", s.recv(9).decode())'
       - uses: docker://localhost/trainyard-test/redis
-        with: {{entrypoint: redis-cli, args: -h cache ping}}
-"
-        ),
+        with: {entrypoint: redis-cli, args: -h cache ping}
+",
         &[],
     )
     .shows("redis says +PONG")

@@ -141,6 +141,16 @@ impl Engine {
     }
 }
 
+/// Whether a process of this machine is that of the container: an engine in a virtual machine
+/// tells numbers of that machine.
+fn is_here(pid: i32, id: &str) -> bool {
+    let tells = |file: &str| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/{file}"));
+        text.is_ok_and(|t| t.contains(id))
+    };
+    tells("cgroup") || tells("mountinfo")
+}
+
 impl Client {
     pub(crate) async fn create_network(
         &self,
@@ -255,7 +265,10 @@ impl Client {
         Ok(Running {
             id: found["Id"].as_str().unwrap_or(id).to_owned(),
             image: text(&config["Image"]),
-            pid: state["Pid"].as_i64().and_then(|p| i32::try_from(p).ok()).filter(|p| *p > 0),
+            pid: state["Pid"]
+                .as_i64()
+                .and_then(|p| i32::try_from(p).ok())
+                .filter(|p| *p > 0 && is_here(*p, found["Id"].as_str().unwrap_or(id))),
             running: state["Running"].as_bool().unwrap_or_default(),
             exit_code: state["ExitCode"].as_i64(),
             error: text(&state["Error"]),

@@ -20,7 +20,7 @@ use trainyard_job::Exit;
 use crate::container::{Client, Create};
 use crate::engine::Engine;
 use crate::error::{ContainerError, Result, engine_words};
-use crate::process::run_once;
+use crate::process::{OnStart, run_once};
 use crate::task::{Task, TaskOutput};
 
 /// When an image is pulled.
@@ -181,7 +181,8 @@ pub enum Source {
 
 impl Engine {
     /// Gets an image, then starts a container of it that is removed when its process has ended.
-    /// What it took to get the image is printed before, in a group.
+    /// What it took to get the image is printed before, in a group. `started` is told the number of
+    /// its process on this machine; what it gives is dropped at the end.
     ///
     /// # Errors
     ///
@@ -192,6 +193,7 @@ impl Engine {
         pull: Pull,
         credentials: Option<Credentials>,
         mut create: Create,
+        started: OnStart,
     ) -> Result<Task> {
         let client = self.client();
         self.task(move |mut out, mut stops| async move {
@@ -204,7 +206,7 @@ impl Engine {
                 Ok(image) => create.image = image,
                 Err(error) => return Exit::NotStarted(error.said()),
             }
-            run_once(&client, &create, &mut out, &mut stops).await
+            run_once(&client, &create, started, &mut out, &mut stops).await
         })
     }
 

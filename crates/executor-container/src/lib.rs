@@ -28,7 +28,7 @@ pub use error::ContainerError;
 pub use image::{Build, Credentials, Pull, Source, registry};
 pub use options::{Options, parse as parse_options, size};
 pub use ports::{Port, parse as parse_port};
-pub use process::Exec;
+pub use process::{Exec, Held, OnStart};
 pub use set::{GiveBack, Member, SetPlan, SetState, SharedSet};
 pub use sweep::{LABEL, RUN_LABEL, Swept};
 pub use task::{Task, TaskOutput};

@@ -1,6 +1,7 @@
 //! Processes in containers: in one that runs, or in one of their own.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::container::LogOutput;
@@ -25,6 +26,42 @@ const ASK: Duration = Duration::from_millis(500);
 const PIECE: usize = 64 * 1024;
 /// Bytes of the output in which the engine may say that there is no such program.
 const HEAD: usize = 512;
+
+/// What is done when a container has started, with its first process: what it gives is dropped
+/// when the container has ended.
+pub type OnStart = Box<dyn FnOnce(Option<i32>) -> std::result::Result<Held, String> + Send>;
+
+/// What is kept for as long as a container runs.
+#[derive(Clone)]
+pub struct Held(Arc<dyn std::any::Any + Send + Sync>);
+
+impl Held {
+    /// Keeps something.
+    pub fn new(thing: impl std::any::Any + Send + Sync) -> Held {
+        Held(Arc::new(thing))
+    }
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Held({})", Arc::strong_count(&self.0))
+    }
+}
+
+pub(crate) async fn begin(
+    started: OnStart,
+    pid: Option<i32>,
+    out: &mut TaskOutput,
+) -> Option<Held> {
+    match tokio::task::spawn_blocking(move || started(pid)).await {
+        Ok(Ok(held)) => Some(held),
+        Ok(Err(why)) => {
+            out.line(&format!("##[warning]{why}")).await;
+            None
+        }
+        Err(_) => None,
+    }
+}
 
 /// A process in a container that runs.
 #[derive(Debug, Clone, Default)]
@@ -79,6 +116,7 @@ impl Engine {
 pub(crate) async fn run_once(
     client: &Client,
     create: &Create,
+    started: OnStart,
     out: &mut TaskOutput,
     stops: &mut Stops,
 ) -> Exit {
@@ -86,7 +124,7 @@ pub(crate) async fn run_once(
         Ok(id) => id,
         Err(error) => return Exit::NotStarted(error.said()),
     };
-    let exit = attached(client, &id, &create.image, out, stops).await;
+    let exit = attached(client, &id, &create.image, started, out, stops).await;
     if let Err(error) = client.remove(&id).await {
         out.line(&format!("##[warning]{}", error.said())).await;
     }
@@ -97,6 +135,7 @@ async fn attached(
     client: &Client,
     id: &str,
     image: &str,
+    started: OnStart,
     out: &mut TaskOutput,
     stops: &mut Stops,
 ) -> Result<Exit> {
@@ -110,6 +149,8 @@ async fn attached(
     let mut attached =
         attached.map_err(|e| ContainerError::api("the container cannot be listened to", &e))?;
     client.start(id, image).await?;
+    let pid = client.inspect(id).await?.pid;
+    let _held = begin(started, pid, out).await;
     let mut ended: Option<Instant> = None;
     loop {
         let limit = ended.map_or(ASK, |at| (at + DRAIN).saturating_duration_since(Instant::now()));

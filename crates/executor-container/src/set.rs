@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::error::{ContainerError, Result};
 use crate::health::{Health, died};
 use crate::image::{Credentials, Pull};
-use crate::process::quiet_exec;
+use crate::process::{Held, OnStart, begin, quiet_exec};
 use crate::task::{Stops, Task, TaskOutput};
 
 /// Lines of a service's log that are shown.
@@ -31,7 +31,6 @@ pub struct Member {
 }
 
 /// What to start.
-#[derive(Debug, Clone, Default)]
 pub struct SetPlan {
     /// The network that all of them join.
     pub network: String,
@@ -41,6 +40,8 @@ pub struct SetPlan {
     pub members: Vec<Member>,
     /// When images are pulled.
     pub pull: Pull,
+    /// Done when the job's own container runs.
+    pub started: OnStart,
 }
 
 /// What is there, kept while it is made, so that nothing of it is lost.
@@ -56,6 +57,8 @@ pub struct SetState {
     pub volumes: Vec<String>,
     /// Names and addresses of the services, `NAME:ADDRESS`.
     pub hosts: Vec<String>,
+    /// What is kept while the job's own container runs.
+    held: Option<Held>,
     /// Services whose log is shown already.
     shown: Vec<String>,
 }
@@ -91,7 +94,7 @@ impl Engine {
         let title = self.title();
         self.task(move |mut out, mut stops| async move {
             out.line(&format!("container engine: {title}")).await;
-            match start(&client, &plan, &set, &mut out, &mut stops).await {
+            match start(&client, plan, &set, &mut out, &mut stops).await {
                 Ok(true) => Exit::Code(0),
                 Ok(false) => Exit::Code(1),
                 Err(error) => {
@@ -128,7 +131,7 @@ fn title(member: &Member) -> String {
 
 async fn start(
     client: &Client,
-    plan: &SetPlan,
+    plan: SetPlan,
     set: &SharedSet,
     out: &mut TaskOutput,
     stops: &mut Stops,
@@ -143,7 +146,7 @@ async fn start(
 
 async fn start_all(
     client: &Client,
-    plan: &SetPlan,
+    plan: SetPlan,
     set: &SharedSet,
     out: &mut TaskOutput,
     stops: &mut Stops,
@@ -187,6 +190,11 @@ async fn start_all(
             }
             s.running.push((member.name.clone(), running));
         });
+    }
+    let own = look(set).running.into_iter().find(|(name, _)| name.is_empty());
+    if let Some((_, running)) = own {
+        let held = begin(plan.started, running.pid, out).await;
+        change(set, |s| s.held = held);
     }
     healthy(client, set, out, stops).await
 }

@@ -200,11 +200,70 @@ impl Services {
         self.inner.access.grant(grant, &self.inner.base).map_err(failed)
     }
 
+    /// What lets others listen for the services.
+    pub fn doors(&self) -> Doors {
+        Doors(Arc::clone(&self.inner))
+    }
+
     /// Shuts a job out: its tokens and its addresses open nothing any more.
     pub fn revoke(&self, run: i64, node: i64) {
         self.inner.access.revoke(run, node);
         // What it had begun to upload is nobody's any more.
         self.inner.uploads.open().1.retain(|_, u| (u.run, u.node) != (run, node));
+    }
+}
+
+/// Lets the services be reached where their own address is not: in containers, whose loopback is
+/// another.
+#[derive(Clone)]
+pub struct Doors(Shared);
+
+/// One more place where the services listen, for as long as this lives.
+pub struct Door {
+    stop: Option<std::io::PipeWriter>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Doors {
+    /// The port of their own address.
+    pub fn port(&self) -> u16 {
+        let port = self.0.base.rsplit(':').next();
+        port.and_then(|p| p.parse().ok()).unwrap_or_default()
+    }
+
+    /// Serves what comes in there, too.
+    ///
+    /// # Errors
+    /// When there are no pipes or threads to be had.
+    pub fn open(&self, listener: std::net::TcpListener) -> std::io::Result<Door> {
+        listener.set_nonblocking(true)?;
+        let (wake, stop) = std::io::pipe()?;
+        let shared = Arc::clone(&self.0);
+        let thread = std::thread::Builder::new()
+            .name("services".into())
+            .spawn(move || wait_and_serve(listener, wake, shared))?;
+        Ok(Door { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl std::fmt::Debug for Doors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Doors").field(&self.0.base).finish()
+    }
+}
+
+impl std::fmt::Debug for Door {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Door")
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 

@@ -206,6 +206,8 @@ enum Command {
         post: bool,
     },
     #[command(hide = true)]
+    InternalDoor { pid: i32, port: u16 },
+    #[command(hide = true)]
     InternalPip {
         real: PathBuf,
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -404,6 +406,7 @@ pub fn run() -> Result<Exit> {
             Ok(Exit::Success)
         }
         Command::InternalAction { name, post } => Ok(builtin::run(&name, post)),
+        Command::InternalDoor { pid, port } => Ok(crate::host::containers::open_door(pid, port)),
         Command::InternalPip { real, args } => Err(builtin::pip(&real, &args)),
     }
 }

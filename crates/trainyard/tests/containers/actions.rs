@@ -9,6 +9,7 @@ pub const ALL: &[Test] = &[
     ("an_image_as_a_step", an_image_as_a_step),
     ("javascript_in_a_container", javascript_in_a_container),
     ("composites_in_a_container", composites_in_a_container),
+    ("services_within_containers", services_within_containers),
 ];
 
 fn docker_action(repo: &Repo, folder: &str, action: &str, dockerfile: &str) {
@@ -156,4 +157,61 @@ fn composites_in_a_container() {
         .shows("'bash' is not in the job's image")
         .hides("NEVER")
         .exits(1);
+}
+
+/// Caches, identity tokens, the API and git, from within a job's container and a Docker action.
+fn services_within_containers() {
+    let repo = Repo::empty();
+    repo.file("js/action.yml", "name: js\nruns: {using: node20, main: main.js}\n");
+    repo.file("js/main.js", "(async () => {
+const e = process.env;
+const cache = await fetch(e.ACTIONS_RESULTS_URL + 'twirp/github.actions.results.api.v1.CacheService/GetCacheEntryDownloadURL', {method: 'POST', headers: {'Content-Type': 'application/json', Authorization: 'Bearer ' + e.ACTIONS_RUNTIME_TOKEN}, body: JSON.stringify({key: 'k', restore_keys: [], version: 'v'})});
+console.log('cache says', cache.status, (await cache.json()).ok);
+const token = await fetch(e.ACTIONS_ID_TOKEN_REQUEST_URL, {headers: {Authorization: 'Bearer ' + e.ACTIONS_ID_TOKEN_REQUEST_TOKEN}});
+console.log('token parts', (await token.json()).value.split('.').length);
+})();
+");
+    repo.file("act/action.yml", "name: d\nruns: {using: docker, image: Dockerfile}\n");
+    repo.file(
+        "act/Dockerfile",
+        &format!("FROM {DEBIAN}\nCOPY run.sh /run.sh\nENTRYPOINT [\"/run.sh\"]\n"),
+    );
+    repo.file(
+        "act/run.sh",
+        "#!/bin/bash
+address=${ACTIONS_RESULTS_URL#http://}; address=${address%/}
+for try in 1 2 3 4 5 6 7 8 9 10; do
+  exec 3<>/dev/tcp/${address%:*}/${address#*:} && break
+  sleep 0.1
+done
+printf 'GET /oidc/.well-known/openid-configuration HTTP/1.0\\r\\n\\r\\n' >&3
+read -r line <&3; echo \"docker action got $line\"
+",
+    );
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(repo.path("act/run.sh"), std::fs::Permissions::from_mode(0o755))
+        .unwrap();
+    repo.file(
+        ".github/workflows/ci.yml",
+        &format!(
+            "on: push
+permissions: {{id-token: write, contents: read}}
+jobs:
+  a:
+    runs-on: ubuntu-latest
+    container: {DEBIAN}
+    steps:
+      - uses: actions/checkout@v4
+      - uses: ./js
+      - uses: ./act
+"
+        ),
+    );
+    repo.commit("first");
+    run(&repo, &[])
+        .shows("cache says 200 false")
+        .shows("token parts 3")
+        .shows("docker action got HTTP/1.0 200 OK")
+        .hides("cannot be reached")
+        .exits(0);
 }

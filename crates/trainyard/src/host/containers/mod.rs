@@ -1,8 +1,8 @@
 //! The containers of one job: started, stepped into, stopped.
 //!
-//! Deliberately absent: what the services tell of themselves to containers of a rootless engine,
-//! which cannot reach this machine's loopback.
+//! Deliberately absent: the services within containers that this user may not enter (`door.rs`).
 
+mod door;
 mod inner;
 mod owner;
 mod paths;
@@ -11,14 +11,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError};
 
 use trainyard_executor_container::{
-    Build, Create, Credentials, Engine, Exec, GiveBack, LABEL, Member, Pull, RUN_LABEL, Search,
-    SetPlan, SharedSet, Source, Task, Volume, parse_options, parse_port, parse_volume, registry,
-    search,
+    Build, Create, Credentials, Engine, Exec, GiveBack, Held, LABEL, Member, OnStart, Pull,
+    RUN_LABEL, Search, SetPlan, SharedSet, Source, Task, Volume, parse_options, parse_port,
+    parse_volume, registry, search,
 };
 use trainyard_job::container::{ContainerSpec, ContainersReady, ContainersSpec};
 use trainyard_job::shell::split;
 use trainyard_model::Value;
 
+use trainyard_services::Doors;
+
+pub use door::open as open_door;
 pub use paths::{EXTERNALS, PathMap};
 
 use super::environment::{get, set};
@@ -92,6 +95,8 @@ pub struct JobContainers {
     next: u32,
     /// The network that Docker actions join.
     network: Option<String>,
+    /// How the services are let into containers.
+    doors: Option<Doors>,
 }
 
 /// What a job's containers are made with.
@@ -109,6 +114,8 @@ pub struct ContainerSettings {
     pub inside: bool,
     /// Whether that is so because their label stands for an image.
     pub by_label: bool,
+    /// How the services are let into containers.
+    pub doors: Option<Doors>,
 }
 
 impl JobContainers {
@@ -132,6 +139,7 @@ impl JobContainers {
             foreign: false,
             next: 0,
             network: None,
+            doors: settings.doors,
         }
     }
 
@@ -204,8 +212,30 @@ impl JobContainers {
         let network = format!("{}-net", self.prefix);
         self.network = Some(network.clone());
         let engine = self.engines.get()?;
-        let plan = SetPlan { network, labels: self.labels.clone(), members, pull: self.pull };
+        let plan = SetPlan {
+            network,
+            labels: self.labels.clone(),
+            members,
+            pull: self.pull,
+            started: self.on_start(),
+        };
         engine.start_set(plan, Arc::clone(&self.set)).map_err(|e| e.said())
+    }
+
+    /// Lets the services in.
+    fn on_start(&self) -> OnStart {
+        let doors = self.doors.clone();
+        Box::new(move |pid| {
+            let Some(doors) = doors else { return Ok(Held::new(())) };
+            let found = pid.ok_or_else(|| "its processes are not on this machine".to_owned());
+            let opened = found.and_then(|pid| {
+                let listener = door::listen(pid, doors.port())?;
+                doors.open(listener).map_err(|e| e.to_string())
+            });
+            opened.map(Held::new).map_err(|why| {
+                format!("caches, artifacts and identity tokens cannot be reached within the container: {why}")
+            })
+        })
     }
 
     fn name(&mut self, what: &str) -> String {
@@ -462,7 +492,7 @@ impl JobContainers {
             hosts,
             ..Create::default()
         };
-        engine.once(source, self.pull, None, create).map_err(|e| e.said())
+        engine.once(source, self.pull, None, create, self.on_start()).map_err(|e| e.said())
     }
 
     fn has_network(&self) -> bool {

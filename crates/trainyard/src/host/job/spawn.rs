@@ -52,6 +52,7 @@ impl Runner {
             ProcessKind::Docker { image, entrypoint, args, inputs } => {
                 let mut env = into_container(process, around);
                 action_env(&mut env, inputs, &around.action_env);
+                add_git_config(&mut env, &around.git_config);
                 let entrypoint = entrypoint.as_deref();
                 let task = around.containers.action(image, entrypoint, args.clone(), &env)?;
                 (task.into(), After::Nothing)
@@ -144,6 +145,7 @@ fn in_container(
         }
         _ => return Err("it does not run in a container".into()),
     };
+    add_git_config(&mut env, &around.git_config);
     let directory = process.directory.as_deref();
     Ok(around.containers.exec(command, &env, &process.path, directory)?.into())
 }

@@ -123,6 +123,7 @@ impl Driver<'_, '_> {
                 pull: world.settings.pull,
                 inside: facts.in_container,
                 by_label: !own,
+                doors: self.services.as_ref().map(trainyard_services::Services::doors),
             },
             &workspace,
         );

@@ -206,6 +206,10 @@ impl Client {
 
     /// Makes a container; its id.
     pub(crate) async fn create(&self, wanted: &Create) -> Result<String> {
+        let devices = wanted.options.gpus.is_some() || !wanted.options.cdi.is_empty();
+        if devices && self.kind == EngineKind::Podman {
+            return self.create_with_devices(wanted).await;
+        }
         let name = wanted.options.name.as_ref().unwrap_or(&wanted.name);
         let mut query = CreateContainerOptionsBuilder::default().name(name);
         if let Some(platform) = &wanted.options.platform {
@@ -365,7 +369,7 @@ impl Client {
             path_in_container: Some(container.clone()),
             cgroup_permissions: Some(mode.clone()),
         });
-        let requests = self.device_requests(o)?;
+        let requests = device_requests(o);
         let log = o.log_driver.as_ref().map(|driver| HostConfigLogConfig {
             typ: Some(driver.clone()),
             config: Some(o.log_options.clone().into_iter().collect()),
@@ -422,28 +426,19 @@ impl Client {
             ..HostConfig::default()
         })
     }
+}
 
-    /// Cards and other devices by name, as Docker takes them.
-    fn device_requests(&self, options: &Options) -> Result<Vec<DeviceRequest>> {
-        let mut requests = Vec::new();
-        if options.gpus.is_none() && options.cdi.is_empty() {
-            return Ok(requests);
-        }
-        if self.kind == EngineKind::Podman {
-            return Err(ContainerError::new("Podman gives no cards through Docker's API"));
-        }
-        if let Some(gpus) = &options.gpus {
-            requests.push(gpu_request(gpus));
-        }
-        if !options.cdi.is_empty() {
-            requests.push(DeviceRequest {
-                driver: Some("cdi".into()),
-                device_ids: Some(options.cdi.clone()),
-                ..DeviceRequest::default()
-            });
-        }
-        Ok(requests)
+/// Cards and other devices by name, as Docker takes them.
+fn device_requests(options: &Options) -> Vec<DeviceRequest> {
+    let mut requests: Vec<DeviceRequest> = options.gpus.iter().map(gpu_request).collect();
+    if !options.cdi.is_empty() {
+        requests.push(DeviceRequest {
+            driver: Some("cdi".into()),
+            device_ids: Some(options.cdi.clone()),
+            ..DeviceRequest::default()
+        });
     }
+    requests
 }
 
 /// As `docker run --gpus` asks (docker/cli `opts/gpus.go`).

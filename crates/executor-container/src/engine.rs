@@ -130,7 +130,7 @@ pub(crate) fn sockets(search: &Search) -> Vec<PathBuf> {
     list
 }
 
-fn which(name: &str, path: &str) -> Option<PathBuf> {
+pub(crate) fn which(name: &str, path: &str) -> Option<PathBuf> {
     path.split(':').filter(|p| !p.is_empty()).map(|p| Path::new(p).join(name)).find(|p| p.is_file())
 }
 

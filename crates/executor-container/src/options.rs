@@ -73,6 +73,8 @@ pub struct Options {
     pub oom_kill_disable: bool,
     /// `--ulimit`: name, soft, hard.
     pub ulimits: Vec<(String, i64, i64)>,
+    /// The words as they were given.
+    pub words: Vec<String>,
     /// `--gpus`: what stands behind it.
     pub gpus: Option<Gpus>,
     /// `--device`: paths of this machine, `HOST[:CONTAINER[:MODE]]`.
@@ -219,8 +221,9 @@ fn refused(flag: &str, why: &str) -> ContainerError {
 ///
 /// The first flag that is unknown, refused, or has a value that it cannot have.
 pub fn parse(text: &str) -> Result<Options> {
-    let mut options = Options::default();
-    let mut words = split(text).into_iter();
+    let given = split(text);
+    let mut options = Options { words: given.clone(), ..Options::default() };
+    let mut words = given.into_iter();
     while let Some(word) = words.next() {
         let mut value_of = |flag: &str, inline: Option<String>| {
             inline
@@ -632,6 +635,7 @@ mod tests {
     fn check(text: &str) -> String {
         match parse(text) {
             Ok(options) => {
+                let options = Options { words: Vec::new(), ..options };
                 let (all, none) = (format!("{options:#?}"), format!("{:#?}", Options::default()));
                 let plain: Vec<&str> = none.lines().collect();
                 let lines = all.lines().filter(|l| !plain.contains(l)).map(str::trim);

@@ -13,6 +13,7 @@ pub const ALL: &[Test] = &[
     ("built_in_actions_around_a_container", built_in_actions_around_a_container),
     ("labels_that_stand_for_images", labels_that_stand_for_images),
     ("volumes_and_limits", volumes_and_limits),
+    ("cards", cards),
 ];
 
 fn a_job_in_a_container() {
@@ -271,4 +272,32 @@ jobs:
         .status()
         .unwrap();
     assert!(!volume.success(), "the volume is still there");
+}
+
+/// With the cards that this machine describes: `tests/images/setup.sh` describes one that is none.
+fn cards() {
+    let fake = std::path::Path::new("/etc/cdi/trainyard-test.json").exists();
+    let job = |options: &str| {
+        format!(
+            "on: push
+jobs:
+  a:
+    runs-on: ubuntu-latest
+    container: {{image: {BUSYBOX}, options: '{options}', env: {{SECRET: s, LINES: \"a\\nb\"}}}}
+    steps: 
+      - run: |
+          CARD=$(tr \"\\0\" \"\\n\" < /proc/1/environ | grep CARD=); echo \"$CARD $SECRET $LINES $(ls /dev/card-all 2>&1) home=$HOME\"; df /dev/shm | grep -c 65536 || true
+"
+        )
+    };
+    let all = workflow(&job("--gpus all --shm-size 64m"), &[]);
+    let second = workflow(&job("--gpus device=1"), &[]);
+    if fake {
+        all.shows("CARD=all of none s a").shows("b /dev/card-all home=/github/home").exits(0);
+        second.shows("CARD=the second of none s a").exits(0);
+    }
+    workflow(&job("--device nobody.example/card=x"), &[])
+        .shows("nobody.example/card=x")
+        .hides("home=/github")
+        .exits(1);
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bollard::auth::DockerCredentials;
 use bollard::query_parameters::{
@@ -17,6 +18,7 @@ use tokio::time::{Duration, Instant};
 
 use trainyard_job::Exit;
 
+use crate::auth::AuthFile;
 use crate::container::{Client, Create};
 use crate::engine::Engine;
 use crate::error::{ContainerError, Result, engine_words};
@@ -84,8 +86,23 @@ pub struct Build {
     pub no_cache: bool,
     /// Whether base images are pulled anew.
     pub pull: bool,
-    /// Names and passwords for base images.
-    pub credentials: Vec<Credentials>,
+    /// The network of its steps; the engine's own when empty.
+    pub network: String,
+    /// `NAME:ADDRESS` for the steps' `/etc/hosts`.
+    pub hosts: Vec<String>,
+    /// Bytes of `/dev/shm`.
+    pub shm_size: Option<i64>,
+    /// What the engine fetches itself instead of a folder: a git or tar address.
+    pub remote: String,
+}
+
+/// A built image.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Built {
+    /// `sha256:…`
+    pub id: String,
+    /// The digest in the registry that it was pushed to.
+    pub digest: Option<String>,
 }
 
 /// How often a pull or push tells how far it is.
@@ -227,20 +244,26 @@ impl Engine {
         })
     }
 
-    /// Builds an image; prints its id last, as `id: sha256:…`.
+    /// Builds an image, and with `push` sends it to the registries of its names.
     ///
     /// # Errors
     ///
     /// When there are no pipes to be had.
-    pub fn build(&self, build: Build, pushes: Vec<(String, Option<Credentials>)>) -> Result<Task> {
+    pub fn build(
+        &self,
+        build: Build,
+        push: bool,
+        built: Arc<Mutex<Option<Built>>>,
+    ) -> Result<Task> {
         let client = self.client();
         self.work(move |mut out| async move {
             let id = client.build(&build, &mut out).await?;
-            for (name, credentials) in pushes {
+            let mut done = Built { id, digest: None };
+            for name in build.tags.iter().filter(|_| push) {
                 out.line(&format!("pushing {name}")).await;
-                client.push(&name, credentials.as_ref(), &mut out).await?;
+                done.digest = client.push(name, None, &mut out).await?;
             }
-            out.line(&format!("id: {id}")).await;
+            *built.lock().unwrap_or_else(PoisonError::into_inner) = Some(done);
             Ok(())
         })
     }
@@ -253,18 +276,6 @@ impl Engine {
     pub fn login(&self, credentials: &Credentials) -> Result<()> {
         let client = self.client();
         self.wait(async { client.login(credentials).await })
-    }
-
-    /// The digest by which a registry knows an image, `NAME@sha256:…`; none if it was never there.
-    pub fn digest(&self, image: &str) -> Option<String> {
-        let (name, _) = split_reference(image);
-        let found = self.wait(self.docker.inspect_image(image)).ok()?;
-        let digests = found.repo_digests.unwrap_or_default();
-        let wanted = format!("{name}@");
-        digests
-            .into_iter()
-            .find(|d| d.starts_with(&wanted))
-            .and_then(|d| d.split_once('@').map(|p| p.1.to_owned()))
     }
 
     fn work<F, W>(&self, work: W) -> Result<Task>
@@ -374,6 +385,8 @@ impl Client {
         if !image.contains('@') {
             options = options.tag(tag);
         }
+        let known = known(image, credentials);
+        let credentials = known.as_ref();
         let mut stream = self.docker.create_image(
             Some(options.build()),
             None,
@@ -417,13 +430,16 @@ impl Client {
             .map_err(|e| ContainerError::api(&format!("'{image}' cannot be named '{name}'"), &e))
     }
 
-    /// Sends an image to its registry; its digest there, if the registry tells.
+    /// Sends an image to its registry; its digest there, if the engine tells.
     pub(crate) async fn push(
         &self,
         image: &str,
         credentials: Option<&Credentials>,
         out: &mut TaskOutput,
-    ) -> Result<()> {
+    ) -> Result<Option<String>> {
+        let known = known(image, credentials);
+        let credentials = known.as_ref();
+        let mut digest = None;
         let (name, tag) = split_reference(image);
         let options = PushImageOptionsBuilder::default().tag(tag).build();
         let mut stream =
@@ -446,18 +462,22 @@ impl Client {
             let detail = piece.progress_detail.unwrap_or_default();
             let (current, total) =
                 (detail.current.unwrap_or_default(), detail.total.unwrap_or_default());
+            let told = piece.status.as_deref().and_then(|s| s.split_once("digest: "));
+            digest =
+                told.and_then(|(_, d)| d.split_whitespace().next()).map(str::to_owned).or(digest);
             if let Some(line) =
                 progress.take(None, &piece.status.unwrap_or_default(), current, total)
             {
                 out.line(&line).await;
             }
         }
-        Ok(())
+        Ok(digest)
     }
 
     /// Builds an image.
     pub(crate) async fn build(&self, build: &Build, out: &mut TaskOutput) -> Result<String> {
         let (inner, extra) = place(build);
+        let users = AuthFile::here().map(|file| file.all()).unwrap_or_default();
         let args: HashMap<String, String> = build.args.clone().into_iter().collect();
         let labels: HashMap<String, String> = build.labels.clone().into_iter().collect();
         let mut options = BuildImageOptionsBuilder::default()
@@ -473,10 +493,25 @@ impl Client {
         if build.pull {
             options = options.pull("true");
         }
+        if !build.network.is_empty() {
+            options = options.networkmode(&build.network);
+        }
+        if !build.hosts.is_empty() {
+            options = options.extrahosts(&build.hosts.join(","));
+        }
+        if let Some(size) = build.shm_size.and_then(|s| i32::try_from(s).ok()) {
+            options = options.shmsize(size);
+        }
+        if !build.remote.is_empty() {
+            options = options.remote(&build.remote);
+        }
         let credentials: HashMap<String, DockerCredentials> =
-            build.credentials.iter().map(|c| (c.server.clone(), c.api())).collect();
-        let body = bollard::body_try_stream(stream_tar(build.context.clone(), extra));
-        let mut stream = self.docker.build_image(options.build(), Some(credentials), Some(body));
+            users.iter().map(|c| (c.server.clone(), c.api())).collect();
+        let body = match build.remote.is_empty() {
+            true => Some(bollard::body_try_stream(stream_tar(build.context.clone(), extra))),
+            false => None,
+        };
+        let mut stream = self.docker.build_image(options.build(), Some(credentials), body);
         let failed = |words: &str| {
             ContainerError::new(format!(
                 "the image cannot be built from {}: {}",
@@ -489,6 +524,11 @@ impl Client {
         while let Some(piece) = stream.next().await {
             let piece = piece.map_err(|e| failed(&engine_words(&e)))?;
             if let Some(text) = &piece.stream {
+                // Podman tells the whole id alone on a line.
+                let line = text.trim();
+                if line.len() == 64 && line.bytes().all(|b| b.is_ascii_hexdigit()) {
+                    id = format!("sha256:{line}");
+                }
                 out.bytes(text.as_bytes()).await;
             }
             if let Some(detail) = piece.error_detail.and_then(|d| d.message) {
@@ -506,7 +546,12 @@ impl Client {
                 id = made;
             }
         }
-        let Some(first) = build.tags.first() else { return Ok(id) };
+        let Some(first) = build.tags.first() else {
+            return match id.is_empty() {
+                true => Err(failed("the engine tells no image")),
+                false => Ok(id),
+            };
+        };
         let image = self.docker.inspect_image(first).await;
         let image = image.map_err(|_| failed("the engine made no image"))?;
         for tag in build.tags.iter().skip(1) {
@@ -514,6 +559,11 @@ impl Client {
         }
         Ok(image.id.unwrap_or(id))
     }
+}
+
+/// What was given for an image's registry, or what the user's own file says.
+fn known(image: &str, given: Option<&Credentials>) -> Option<Credentials> {
+    given.cloned().or_else(|| AuthFile::here()?.find(registry(image)))
 }
 
 fn denied(words: &str) -> bool {

@@ -8,6 +8,7 @@
 //! Deliberately absent: engines on other machines (folders are mounted), Windows containers,
 //! BuildKit (builds go through the engine's classic builder), Swarm.
 
+mod auth;
 mod container;
 mod engine;
 mod error;
@@ -23,10 +24,11 @@ mod sweep;
 mod task;
 mod volumes;
 
+pub use auth::AuthFile;
 pub use container::{Create, Running};
 pub use engine::{Engine, EngineKind, Found, Search, search};
 pub use error::ContainerError;
-pub use image::{Build, Credentials, Pull, Source, registry};
+pub use image::{Build, Built, Credentials, Pull, Source, registry};
 pub use options::{Options, parse as parse_options, size};
 pub use podman::card_kind;
 pub use ports::{Port, parse as parse_port};

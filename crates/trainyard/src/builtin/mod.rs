@@ -5,6 +5,7 @@
 mod archive;
 mod cache;
 mod checkout;
+mod docker;
 mod download_artifact;
 mod matchers;
 mod python;
@@ -58,15 +59,17 @@ pub struct JobFacts {
 /// The variable that holds [`JobFacts`] as JSON.
 pub const FACTS: &str = "TRAINYARD_JOB_FACTS";
 
+type Stage = fn(&JobFacts) -> Result<()>;
+
 /// A built-in action.
 struct Builtin {
     /// Its name, without a version.
     name: &'static str,
     /// Its inputs with their defaults.
     inputs: &'static [(&'static str, Option<&'static str>)],
-    /// The status function that its post stage asks, if it has one.
-    post: Option<&'static str>,
-    main: fn(&JobFacts) -> Result<()>,
+    /// The status function that its post stage asks, and that stage, if it has one.
+    post: Option<(&'static str, Stage)>,
+    main: Stage,
 }
 
 /// The built-in actions.
@@ -93,7 +96,7 @@ const ALL: &[Builtin] = &[
     Builtin {
         name: "actions/cache",
         inputs: cache::INPUTS,
-        post: Some("success"),
+        post: Some(("success", cache::post)),
         main: cache::run,
     },
     Builtin {
@@ -115,12 +118,32 @@ const ALL: &[Builtin] = &[
         post: None,
         main: download_artifact::run,
     },
+    Builtin {
+        name: "docker/login-action",
+        inputs: docker::login::INPUTS,
+        post: Some(("always", docker::login::post)),
+        main: docker::login::run,
+    },
+    Builtin {
+        name: "docker/setup-buildx-action",
+        inputs: docker::buildx::INPUTS,
+        post: None,
+        main: docker::buildx::run,
+    },
+    Builtin {
+        name: "docker/build-push-action",
+        inputs: docker::build_push::INPUTS,
+        post: None,
+        main: docker::build_push::run,
+    },
 ];
 
 /// The built-in action behind a reference, at any version.
 pub fn find(uses: &str) -> Option<&'static str> {
     let name = uses.split('@').next().unwrap_or_default();
-    ALL.iter().map(|b| b.name).find(|n| n.eq_ignore_ascii_case(name))
+    let found = ALL.iter().map(|b| b.name).find(|n| n.eq_ignore_ascii_case(name));
+    // With the tools that they call, the real ones run.
+    found.filter(|name| !name.starts_with("docker/") || !docker::has_tools(name))
 }
 
 /// What a built-in action declares.
@@ -136,7 +159,7 @@ pub fn spec(name: &str) -> BuiltinSpec {
             deprecation: None,
         })
         .collect();
-    let post = found.and_then(|b| b.post).map(|name| Condition {
+    let post = found.and_then(|b| b.post).map(|(name, _)| Condition {
         text: format!("{name}()"),
         tree: Expr { kind: ExprKind::Call(name.into(), Vec::new()), start: 0 },
         place: Place::default(),
@@ -148,7 +171,7 @@ pub fn spec(name: &str) -> BuiltinSpec {
 pub fn run(name: &str, post: bool) -> Exit {
     let found = ALL.iter().find(|b| b.name == name);
     let result = facts().and_then(|facts| match (found, post) {
-        (Some(_), true) => cache::post(&facts),
+        (Some(builtin), true) => builtin.post.map_or(Ok(()), |(_, post)| post(&facts)),
         (Some(builtin), false) => (builtin.main)(&facts),
         (None, _) => Err(Error::new(format!("there is no built-in action '{name}'"))),
     });

@@ -12,6 +12,7 @@ mod failures;
 mod jobs;
 mod leftovers;
 mod machine;
+mod registry;
 
 use std::process::Command;
 
@@ -48,7 +49,9 @@ fn main() {
         assert!(!must_run(), "as root on Debian 12 the container tests run: {why}");
         eprintln!("the container tests are ignored: {why}");
     }
-    let tests = [jobs::ALL, actions::ALL, failures::ALL, leftovers::ALL, machine::ALL].concat();
+    let tests =
+        [jobs::ALL, actions::ALL, failures::ALL, leftovers::ALL, machine::ALL, registry::ALL]
+            .concat();
     let trials = tests.into_iter().map(|(name, test)| {
         let trial = Trial::test(name, move || {
             test();

@@ -35,6 +35,13 @@ network_backend = "netavark"
 CONF
     fi
 fi
+# The registry of the tests speaks no TLS.
+if [ "$(id -u)" = 0 ] && [ -d /etc/containers ]; then
+    mkdir -p /etc/containers/registries.conf.d
+    printf '[[registry]]\nlocation = "localhost:15055"\ninsecure = true\n' \
+        > /etc/containers/registries.conf.d/trainyard-test.conf
+fi
+
 # A card that is none, for machines that describe no real one.
 if [ "$(id -u)" = 0 ] && ! grep -rqs nvidia.com/gpu /etc/cdi /var/run/cdi; then
     mkdir -p /etc/cdi

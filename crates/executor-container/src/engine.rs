@@ -242,6 +242,14 @@ impl Engine {
         self.service.is_some()
     }
 
+    /// Where it listens: its socket, or `HOST:PORT`.
+    pub fn place(&self) -> String {
+        match &self.address {
+            Address::Unix(path) => path.display().to_string(),
+            Address::Tcp(host) => host.clone(),
+        }
+    }
+
     /// `Docker 28.2 at /var/run/docker.sock`
     pub fn title(&self) -> String {
         let place = match (&self.socket, &self.service) {

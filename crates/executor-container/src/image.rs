@@ -189,6 +189,7 @@ fn split_reference(image: &str) -> (&str, &str) {
 
 /// An image with what was printed while it was got.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant)]
 pub enum Source {
     /// One of a registry.
     Image(String),

@@ -7,6 +7,7 @@ mod cache;
 mod checkout;
 mod docker;
 mod download_artifact;
+mod inside;
 mod matchers;
 mod python;
 mod setup_node;

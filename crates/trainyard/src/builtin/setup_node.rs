@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::inside::Inside;
 use super::python::{arch, parse_version, satisfies};
 use super::{JobFacts, append, check_cache, flag, input, links, matchers, variable, warn};
 use crate::error::{Error, Result};
@@ -39,26 +40,26 @@ pub fn run(_: &JobFacts) -> Result<()> {
             warn(&format!("`{name}` has no effect here"));
         }
     }
-    let folder = match &wanted {
-        None => None,
-        Some(wanted) => Some(find(wanted)?),
+    let inside = Inside::here()?;
+    let (folder, program, version) = match &inside {
+        Some(inside) => in_container(inside, wanted.as_deref())?,
+        None => here(wanted.as_deref())?,
     };
-    let path = std::env::var("PATH").unwrap_or_default();
-    let program = match &folder {
-        Some(folder) => folder.join("node"),
-        None => which("node", &path).ok_or_else(|| Error::new("node is not on the PATH"))?,
-    };
-    let version = version(&program)
-        .ok_or_else(|| Error::new(format!("{} does not answer", program.display())))?;
     check_cache(&[
         ("npm", &["package-lock.json", "npm-shrinkwrap.json", "yarn.lock"]),
         ("yarn", &["yarn.lock"]),
         ("pnpm", &["pnpm-lock.yaml"]),
     ])?;
     println!("Successfully set up Node {version} from {}", program.display());
-    let prefix = temp.join("_npm");
+    let named = |path: &Path| match &inside {
+        Some(inside) => inside.named(path),
+        None => path.to_owned(),
+    };
+    let prefix = named(&temp.join("_npm"));
     let mut paths = Vec::new();
-    if let Some(folder) = &folder {
+    if let (Some(folder), Some(_)) = (&folder, &inside) {
+        paths.push(folder.to_string_lossy().into_owned());
+    } else if let Some(folder) = &folder {
         paths.push(links(&temp.join("_node_bin"), folder, &["node", "npm", "npx", "corepack"])?);
     }
     paths.push(prefix.join("bin").to_string_lossy().into_owned());
@@ -68,7 +69,7 @@ pub fn run(_: &JobFacts) -> Result<()> {
     if !registry.is_empty() {
         let file = temp.join(".npmrc");
         write_npmrc(&file, &registry)?;
-        env.push(format!("NPM_CONFIG_USERCONFIG={}", file.display()));
+        env.push(format!("NPM_CONFIG_USERCONFIG={}", named(&file).display()));
         // npm says that a variable is missing; the action gives it a value that opens nothing.
         let token = std::env::var("NODE_AUTH_TOKEN").unwrap_or_default();
         let token = if token.is_empty() { "XXXXX-XXXXX-XXXXX-XXXXX" } else { token.trim() };
@@ -81,6 +82,35 @@ pub fn run(_: &JobFacts) -> Result<()> {
     }
     append("GITHUB_OUTPUT", &outputs)?;
     matchers::add(matchers::NODE)
+}
+
+/// The folder to put on the PATH, the program, its version.
+type Chosen = (Option<PathBuf>, PathBuf, String);
+
+fn here(wanted: Option<&str>) -> Result<Chosen> {
+    let folder = wanted.map(find).transpose()?;
+    let path = std::env::var("PATH").unwrap_or_default();
+    let program = match &folder {
+        Some(folder) => folder.join("node"),
+        None => which("node", &path).ok_or_else(|| Error::new("node is not on the PATH"))?,
+    };
+    let version = version(&program)
+        .ok_or_else(|| Error::new(format!("{} does not answer", program.display())))?;
+    Ok((folder, program, version))
+}
+
+fn in_container(inside: &Inside, wanted: Option<&str>) -> Result<Chosen> {
+    let range = wanted.map(range).transpose()?;
+    let (folder, version) = inside.program(
+        "node",
+        |version| range.as_deref().is_none_or(|range| fits(version, range)),
+        || match &range {
+            Some(range) => in_tools(range),
+            None => Err(Error::new("node is not on the PATH").hint(inside.hint("Node"))),
+        },
+    )?;
+    let program = folder.as_deref().unwrap_or(Path::new("")).join("node");
+    Ok((folder, program, version))
 }
 
 fn write_npmrc(file: &Path, registry: &str) -> Result<()> {
@@ -193,6 +223,11 @@ fn find(wanted: &str) -> Result<PathBuf> {
     {
         return Ok(node.parent().unwrap_or(Path::new("/")).to_owned());
     }
+    in_tools(&range)
+}
+
+/// In the tool cache, or brought there.
+fn in_tools(range: &str) -> Result<PathBuf> {
     let tools = PathBuf::from(variable("RUNNER_TOOL_CACHE")?).join("node");
     let mut versions: Vec<(Vec<u64>, PathBuf)> = std::fs::read_dir(&tools)
         .into_iter()
@@ -203,13 +238,13 @@ fn find(wanted: &str) -> Result<PathBuf> {
         .filter_map(|p| {
             let name = p.file_name()?.to_str()?.to_owned();
             let key = name.split('.').map_while(|n| n.parse().ok()).collect();
-            fits(&name, &range).then(|| (key, p.join(arch()).join("bin")))
+            fits(&name, range).then(|| (key, p.join(arch()).join("bin")))
         })
         .collect();
     versions.sort();
     match versions.pop() {
         Some((_, folder)) => Ok(folder),
-        None => fetch(&range, &tools),
+        None => fetch(range, &tools),
     }
 }
 

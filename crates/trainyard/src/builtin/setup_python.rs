@@ -1,10 +1,13 @@
 //! `actions/setup-python`: finds an interpreter of the wanted version and gives the job an
 //! environment of its own, on PATH and in `pythonLocation`.
 //!
+//! Around a job's container it is an interpreter of the image, and the environment is made there.
+//!
 //! Deliberately absent: downloads of interpreters, PyPy and GraalPy, and `cache`.
 
 use std::path::{Path, PathBuf};
 
+use super::inside::Inside;
 use super::python::{Interpreter, arch, interpreters, make_environment, satisfies};
 use super::{JobFacts, append, check_cache, input, matchers, variable, warn};
 use crate::error::{Error, Result};
@@ -34,7 +37,8 @@ pub fn run(_: &JobFacts) -> Result<()> {
         );
         return matchers::add(matchers::PYTHON);
     }
-    let all = interpreters();
+    let inside = Inside::here()?;
+    let all = inside.as_ref().map_or_else(interpreters, Inside::pythons);
     check_cache(&[
         ("pip", &["requirements.txt", "pyproject.toml"]),
         ("pipenv", &["Pipfile.lock"]),
@@ -42,15 +46,24 @@ pub fn run(_: &JobFacts) -> Result<()> {
     ])?;
     for version in &wanted {
         let prereleases = input("allow-prereleases") == "true" || version.ends_with("-dev");
-        let chosen = choose(&all, version, prereleases)?;
-        let folder = environment_folder(chosen)?;
-        if !folder.join("bin/python").exists() {
-            make_environment(chosen, &folder)?;
+        let chosen = choose(&all, version, prereleases).map_err(|e| match &inside {
+            Some(inside) => e.hint(inside.hint(&format!("Python {version}"))),
+            None => e,
+        })?;
+        let mut folder = environment_folder(chosen)?;
+        let there = folder.join("bin/python").symlink_metadata().is_ok();
+        if let Some(inside) = &inside {
+            folder = inside.named(&folder);
+        }
+        match &inside {
+            _ if there => {}
+            Some(inside) => inside.make_environment(chosen, &folder)?,
+            None => make_environment(chosen, &folder)?,
         }
         publish(chosen, &folder)?;
         println!("Successfully set up CPython ({})", chosen.text);
         println!("  an environment of this job's own, made of {}", chosen.path.display());
-        after_set_up(&folder)?;
+        after_set_up(&folder, inside.as_ref())?;
     }
     matchers::add(matchers::PYTHON)
 }
@@ -184,7 +197,7 @@ fn publish(interpreter: &Interpreter, folder: &Path) -> Result<()> {
 }
 
 /// `pip-version` and `pip-install`.
-fn after_set_up(folder: &Path) -> Result<()> {
+fn after_set_up(folder: &Path, inside: Option<&Inside>) -> Result<()> {
     let python = folder.join("bin/python");
     let mut lists: Vec<Vec<String>> = Vec::new();
     let version = input("pip-version");
@@ -196,6 +209,13 @@ fn after_set_up(folder: &Path) -> Result<()> {
         lists.push(install.split_whitespace().map(str::to_owned).collect());
     }
     for list in lists {
+        if let Some(inside) = inside {
+            let python = python.to_string_lossy();
+            let mut command = vec![&*python, "-m", "pip", "install"];
+            command.extend(list.iter().map(String::as_str));
+            inside.run(&command)?;
+            continue;
+        }
         let done = std::process::Command::new(&python)
             .args(["-m", "pip", "install"])
             .args(&list)

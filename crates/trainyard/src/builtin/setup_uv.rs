@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::inside::Inside;
 use super::python::{arch, interpreters, parse_version, satisfies};
 use super::{JobFacts, append, flag, input, links, matchers, variable};
 use crate::error::{Error, Result};
@@ -48,12 +49,28 @@ pub const INPUTS: &[(&str, Option<&str>)] = &[
 /// Sets uv up.
 pub fn run(_: &JobFacts) -> Result<()> {
     let wanted = wanted()?;
-    let folder = find(&wanted)?;
+    let inside = Inside::here()?;
+    let (folder, version) = match &inside {
+        Some(inside) => {
+            let (folder, version) =
+                inside.program("uv", |v| fits(v, &wanted), || in_tools(&wanted))?;
+            (folder.unwrap_or_default(), version)
+        }
+        None => {
+            let folder = find(&wanted)?;
+            let uv = folder.join("uv");
+            let silent = || Error::new(format!("{} does not answer", uv.display()));
+            let version = version(&uv).ok_or_else(silent)?;
+            (folder, version)
+        }
+    };
     let uv = folder.join("uv");
-    let version =
-        version(&uv).ok_or_else(|| Error::new(format!("{} does not answer", uv.display())))?;
-    println!("Successfully set up uv {version} from {}", folder.display());
+    println!("Successfully set up uv {version} from {}", uv.display());
     let mut env = Vec::new();
+    let name_of = |path: &Path| match &inside {
+        Some(inside) => inside.named(path).to_string_lossy().into_owned(),
+        None => path.to_string_lossy().into_owned(),
+    };
     let temp = PathBuf::from(variable("RUNNER_TEMP")?);
     // What `uv tool install` brings goes into the job's own folders.
     let mut path = Vec::new();
@@ -62,7 +79,7 @@ pub fn run(_: &JobFacts) -> Result<()> {
         ("tool-bin-dir", "UV_TOOL_BIN_DIR", "_uv_tool_bin"),
     ] {
         let place = match input(name).as_str() {
-            "" => temp.join(own).to_string_lossy().into_owned(),
+            "" => name_of(&temp.join(own)),
             given => home_path(given),
         };
         env.push(format!("{variable}={place}"));
@@ -71,7 +88,11 @@ pub fn run(_: &JobFacts) -> Result<()> {
         }
     }
     // The last one stands first on the PATH.
-    path.push(links(&temp.join("_uv_bin"), &folder, &["uv", "uvx"])?);
+    match &inside {
+        Some(_) if folder.as_os_str().is_empty() => {}
+        Some(_) => path.push(folder.to_string_lossy().into_owned()),
+        None => path.push(links(&temp.join("_uv_bin"), &folder, &["uv", "uvx"])?),
+    }
     let python = input("python-version");
     if !python.is_empty() {
         env.push(format!("UV_PYTHON={python}"));
@@ -87,16 +108,22 @@ pub fn run(_: &JobFacts) -> Result<()> {
         let work = PathBuf::from(variable("GITHUB_WORKSPACE")?).join(input("working-directory"));
         let given = input("venv-path");
         let venv = work.join(if given.is_empty() { ".venv" } else { &given });
-        let mut command = Command::new(&uv);
-        command.args(["venv", "--clear"]).arg(&venv).current_dir(&work);
+        let (uv, place, work) = (uv.to_string_lossy().into_owned(), name_of(&venv), name_of(&work));
+        let mut command = vec![uv.as_str(), "venv", "--clear", &place, "--directory", &work];
         if !python.is_empty() {
-            command.args(["--python", &python]);
+            command.extend(["--python", &python]);
         }
         if flag("no-project")? {
-            command.arg("--no-project");
+            command.push("--no-project");
         }
-        if !command.status().is_ok_and(|s| s.success()) {
-            return Err(Error::new("uv venv failed"));
+        match &inside {
+            Some(inside) => inside.run(&command)?,
+            None => {
+                let mut host = Command::new(command[0]);
+                if !host.args(&command[1..]).status().is_ok_and(|s| s.success()) {
+                    return Err(Error::new("uv venv failed"));
+                }
+            }
         }
         env.push(format!("VIRTUAL_ENV={}", venv.display()));
         path.push(venv.join("bin").to_string_lossy().into_owned());
@@ -191,6 +218,11 @@ fn find(wanted: &str) -> Result<PathBuf> {
     {
         return Ok(uv.parent().unwrap_or(Path::new("/")).to_owned());
     }
+    in_tools(wanted)
+}
+
+/// In the tool cache, or brought there.
+fn in_tools(wanted: &str) -> Result<PathBuf> {
     let tools = PathBuf::from(variable("RUNNER_TOOL_CACHE")?).join("uv");
     let mut versions: Vec<PathBuf> =
         std::fs::read_dir(&tools).into_iter().flatten().flatten().map(|e| e.path()).collect();

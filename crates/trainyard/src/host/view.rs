@@ -22,14 +22,23 @@ pub struct View {
     pub folders: Vec<(String, String)>,
     /// The container's root, seen from this machine.
     pub root: Option<String>,
-    /// The `PATH` in the container.
-    pub path: String,
+    /// Its id.
+    pub container: String,
+    /// The image that it was made of.
+    pub image: String,
+    /// The engine: its socket, or `HOST:PORT`.
+    pub engine: String,
 }
 
 impl View {
     /// As a variable.
     pub fn to_text(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// That of this process, if the steps around it run in a container.
+    pub fn here() -> Option<View> {
+        serde_json::from_str(&std::env::var(VARIABLE).ok()?).ok()
     }
 
     /// Where a normal absolute path of the container is on this machine, links aside.
@@ -87,7 +96,7 @@ pub struct Files(Option<View>);
 impl Files {
     /// Those of the job that this process is a step of.
     pub fn here() -> Files {
-        Files(std::env::var(VARIABLE).ok().and_then(|text| serde_json::from_str(&text).ok()))
+        Files(View::here())
     }
 
     /// A path of this machine as the steps name it.
@@ -173,7 +182,7 @@ mod tests {
         let view = View {
             folders: vec![(text(&base.join("work")), "/__w".into())],
             root: Some(text(&root)),
-            path: String::new(),
+            ..View::default()
         };
         let files = Files(Some(view.clone()));
         let real = |p: &str| {

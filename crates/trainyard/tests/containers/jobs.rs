@@ -14,6 +14,7 @@ pub const ALL: &[Test] = &[
     ("labels_that_stand_for_images", labels_that_stand_for_images),
     ("volumes_and_limits", volumes_and_limits),
     ("cards", cards),
+    ("set_up_actions_in_a_container", set_up_actions_in_a_container),
 ];
 
 fn a_job_in_a_container() {
@@ -299,5 +300,62 @@ jobs:
     workflow(&job("--device nobody.example/card=x"), &[])
         .shows("nobody.example/card=x")
         .hides("home=/github")
+        .exits(1);
+}
+
+/// What is set up is the image's, or lies in the tool cache, which the container has too.
+fn set_up_actions_in_a_container() {
+    let repo = Repo::with(&format!(
+        "on: push
+jobs:
+  p:
+    runs-on: ubuntu-latest
+    container: localhost/trainyard-test/python
+    steps:
+      - uses: actions/setup-python@v5
+        id: p
+        with: {{python-version: '3.x'}}
+      - run: |
+          echo \"python ${{{{ steps.p.outputs.python-path }}}} is $(command -v python) of $(python -c 'import os; print(os.environ[\"MADE_BY\"])')\"
+          pip --version | grep -o /__w/_temp/_python | head -1
+      - uses: actions/setup-node@v4
+        id: n
+        with: {{node-version: 18}}
+      - uses: astral-sh/setup-uv@v6
+        id: u
+        with: {{version: 0.9.9}}
+      - run: 'echo \"node $(node --version) ${{{{ steps.n.outputs.node-version }}}}, $(uv --version) at $(command -v uv) ${{{{ steps.u.outputs.uv-path }}}}\"'
+      - uses: actions/setup-python@v5
+        with: {{python-version: '3.99'}}
+  b:
+    runs-on: ubuntu-latest
+    container: {BUSYBOX}
+    steps:
+      - uses: actions/setup-node@v4
+        with: {{node-version: 18}}
+"
+    ));
+    // Tools that tell a version, as the tool cache has them; the second needs bash.
+    for (name, version, shell) in [("node", "18.99.0", "bash"), ("uv", "0.9.9", "sh")] {
+        let folder = repo.data.join(format!("tools/{name}/{version}"));
+        std::fs::create_dir_all(folder.join("x64/bin")).unwrap();
+        std::fs::write(folder.join("x64.complete"), "").unwrap();
+        let (place, says) = match name {
+            "node" => ("x64/bin/node", format!("v{version}")),
+            _ => ("x64/uv", format!("uv {version}")),
+        };
+        let program = folder.join(place);
+        std::fs::write(&program, format!("#!/bin/{shell}\necho {says}\n")).unwrap();
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    run(&repo, &[])
+        .shows("/bin/python is /__w/_temp/_python/")
+        .shows("of trainyard-test")
+        .shows("/__w/_temp/_python")
+        .shows("node v18.99.0 v18.99.0, uv 0.9.9 at /__t/uv/0.9.9/x64/uv /__t/uv/0.9.9/x64/uv")
+        .shows("The version '3.99' with architecture 'x64' was not found.")
+        .shows("the job runs in 'localhost/trainyard-test/python:latest': take an image with Python 3.99")
+        .shows("the node of the tool cache does not run in the container")
         .exits(1);
 }

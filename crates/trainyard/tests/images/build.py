@@ -126,10 +126,26 @@ def postgres(root):
     return [f"ENV PATH={home}/bin:/usr/bin", "USER postgres", "EXPOSE 5432", "ENTRYPOINT [\"/start\"]"]
 
 
+def python(root):
+    debian(root)
+    where = "import sysconfig, platform; print(sysconfig.get_path('stdlib'), platform.python_version())"
+    found = subprocess.run(["/usr/bin/python3", "-c", where], capture_output=True, text=True, check=True).stdout
+    library, _ = found.split()
+    lay(root, "/usr/bin/python3")
+    lay(root, library)
+    for heavy in ("test", "idlelib", "__pycache__", "pydoc_data", "site-packages", "dist-packages"):
+        shutil.rmtree(f"{root}{library}/{heavy}", ignore_errors=True)
+    if os.path.isdir("/usr/share/python-wheels"):
+        lay(root, "/usr/share/python-wheels")
+    return ["ENV MADE_BY=trainyard-test", "CMD [\"python3\"]"]
+
+
 def fingerprint(root, lines):
     digest = hashlib.sha256("\n".join(lines).encode())
     for folder, folders, names in os.walk(root):
         folders.sort()
+        # What Python compiles has times in it.
+        folders[:] = [f for f in folders if f != "__pycache__"]
         for name in sorted(names):
             path = os.path.join(folder, name)
             digest.update(path[len(root):].encode())
@@ -143,7 +159,7 @@ def fingerprint(root, lines):
 
 def main():
     engine = sys.argv[1]
-    for make in (busybox, debian, redis, postgres):
+    for make in (busybox, debian, python, redis, postgres):
         name = f"{PREFIX}/{make.__name__}"
         with tempfile.TemporaryDirectory() as folder:
             root = folder + "/root"

@@ -25,7 +25,8 @@ pub(super) struct Inner {
     libc: Libc,
     /// Its own Node: path and major version.
     node: Option<(String, u32)>,
-    image: String,
+    /// Its image.
+    pub(super) image: String,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

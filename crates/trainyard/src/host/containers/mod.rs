@@ -192,7 +192,9 @@ impl JobContainers {
         let view = super::view::View {
             folders: self.map.pairs().to_vec(),
             root: inner.pid.map(|pid| format!("/proc/{pid}/root")),
-            path: inner.path.clone(),
+            container: inner.id.clone(),
+            image: inner.image.clone(),
+            engine: self.engines.used().map(|e| e.place()).unwrap_or_default(),
         };
         set(env, super::view::VARIABLE, &view.to_text());
     }

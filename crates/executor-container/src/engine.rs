@@ -3,6 +3,7 @@
 //! In order: `DOCKER_HOST`, Docker's socket, Podman's (rootful for root, else the user's own), and
 //! where only Podman's program is there, a service of it that lives as long as the call.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -211,17 +212,26 @@ impl Engine {
         };
         let docker = docker.map_err(|e| silent(&e))?;
         drop(guard);
-        let (docker, version, info) = runtime
+        let (docker, version) = runtime
             .block_on(async {
                 let docker = docker.negotiate_version().await?;
                 let version = docker.version().await?;
-                let info = docker.info().await?;
-                Ok((docker, version, info))
+                Ok((docker, version))
             })
             .map_err(|e| silent(&e))?;
         let components = version.components.unwrap_or_default();
         let podman = components.iter().any(|c| c.name.contains("Podman"));
-        let security = info.security_options.unwrap_or_default();
+        let rootless = match (podman, &socket) {
+            // It says so in its own API alone, which takes half a second; whoever made the socket
+            // runs it.
+            (true, Some(path)) => path.metadata().is_ok_and(|m| m.uid() != 0),
+            (true, None) => false,
+            (false, _) => {
+                let info = runtime.block_on(docker.info()).map_err(|e| silent(&e))?;
+                let security = info.security_options.unwrap_or_default();
+                security.iter().any(|o| o.contains("rootless"))
+            }
+        };
         Ok(Engine {
             docker,
             runtime,
@@ -232,7 +242,7 @@ impl Engine {
             kind: if podman { EngineKind::Podman } else { EngineKind::Docker },
             version: version.version.unwrap_or_default(),
             socket,
-            rootless: security.iter().any(|o| o.contains("rootless")),
+            rootless,
             service,
         })
     }
@@ -240,6 +250,18 @@ impl Engine {
     /// Whether the engine is a service that this call started.
     pub fn is_own_service(&self) -> bool {
         self.service.is_some()
+    }
+
+    /// What runs its containers, `runc` or `crun`; empty if it does not tell.
+    pub fn runtime(&self) -> String {
+        let info = self.wait(self.docker.info()).unwrap_or_default();
+        info.default_runtime.unwrap_or_default()
+    }
+
+    /// The runtimes that it knows.
+    pub fn runtimes(&self) -> Vec<String> {
+        let info = self.wait(self.docker.info()).unwrap_or_default();
+        info.runtimes.unwrap_or_default().into_keys().collect()
     }
 
     /// Where it listens: its socket, or `HOST:PORT`.

@@ -48,19 +48,12 @@ impl std::fmt::Debug for Held {
     }
 }
 
-pub(crate) async fn begin(
+pub(crate) async fn prepare(
     started: OnStart,
     pid: Option<i32>,
-    out: &mut TaskOutput,
-) -> Option<Held> {
-    match tokio::task::spawn_blocking(move || started(pid)).await {
-        Ok(Ok(held)) => Some(held),
-        Ok(Err(why)) => {
-            out.line(&format!("##[warning]{why}")).await;
-            None
-        }
-        Err(_) => None,
-    }
+) -> std::result::Result<Held, String> {
+    let done = tokio::task::spawn_blocking(move || started(pid)).await;
+    done.unwrap_or_else(|e| Err(e.to_string()))
 }
 
 /// A process in a container that runs.
@@ -149,8 +142,20 @@ async fn attached(
     let mut attached =
         attached.map_err(|e| ContainerError::api("the container cannot be listened to", &e))?;
     client.start(id, image).await?;
-    let pid = client.inspect(id).await?.pid;
-    let _held = begin(started, pid, out).await;
+    let state = client.inspect(id).await?;
+    // One that has ended already needs nothing.
+    let _held = match state.running {
+        true => match prepare(started, state.pid).await {
+            Ok(held) => Some(held),
+            // It may have ended meanwhile, and then needs nothing either.
+            Err(_) if !client.inspect(id).await?.running => None,
+            Err(why) => {
+                out.line(&format!("##[warning]{why}")).await;
+                None
+            }
+        },
+        false => None,
+    };
     let mut ended: Option<Instant> = None;
     loop {
         let limit = ended.map_or(ASK, |at| (at + DRAIN).saturating_duration_since(Instant::now()));

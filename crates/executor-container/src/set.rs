@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::error::{ContainerError, Result};
 use crate::health::{Health, died};
 use crate::image::{Credentials, Pull};
-use crate::process::{Held, OnStart, begin, quiet_exec};
+use crate::process::{Held, OnStart, prepare, quiet_exec};
 use crate::task::{Stops, Task, TaskOutput};
 
 /// Lines of a service's log that are shown.
@@ -193,8 +193,10 @@ async fn start_all(
     }
     let own = look(set).running.into_iter().find(|(name, _)| name.is_empty());
     if let Some((_, running)) = own {
-        let held = begin(plan.started, running.pid, out).await;
-        change(set, |s| s.held = held);
+        match prepare(plan.started, running.pid).await {
+            Ok(held) => change(set, |s| s.held = Some(held)),
+            Err(why) => out.line(&format!("##[warning]{why}")).await,
+        }
     }
     healthy(client, set, out, stops).await
 }

@@ -14,7 +14,7 @@ use crate::commands::cache::{self, CacheCommand};
 use crate::commands::logs::Which;
 use crate::commands::run::{Instead, output_or_default, read_dotenv};
 use crate::commands::view::{As, Drawing};
-use crate::commands::{check, du, eval, logs, prune, rerun, run, runs, shell, view};
+use crate::commands::{check, doctor, du, eval, logs, prune, rerun, run, runs, shell, view};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::run::Settings;
@@ -189,6 +189,12 @@ enum Command {
     },
     /// What fills the disk
     Du {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// What this machine can do, and what to install for what
+    Doctor {
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -398,6 +404,7 @@ pub fn run() -> Result<Exit> {
         Command::Cache { command } => cache::run(&command),
         Command::Artifacts { command } => artifacts::run(&command),
         Command::Du { json } => du::du(json),
+        Command::Doctor { json } => doctor::doctor(json),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "trainyard", &mut text);

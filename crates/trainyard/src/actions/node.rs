@@ -54,7 +54,8 @@ impl Nodes {
         Ok(path)
     }
 
-    fn installed(&self) -> Vec<(u32, PathBuf)> {
+    /// Major versions that are here, with their programs.
+    pub fn installed(&self) -> Vec<(u32, PathBuf)> {
         let mut list = Vec::new();
         let path = std::env::var("PATH").unwrap_or_default();
         list.extend(which("node", &path).and_then(|p| Some((version(&p)?, p))));

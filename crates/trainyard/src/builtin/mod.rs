@@ -25,8 +25,9 @@ use trainyard_job::BuiltinSpec;
 use trainyard_job::spec::{Condition, InputSpec};
 
 pub use checkout::copy;
+pub use docker::has_tools as has_docker_tools;
 pub use download_artifact::unpack;
-pub use python::{arch, default_environment, pip, shims};
+pub use python::{arch, default_environment, interpreters, pip, shims};
 
 use crate::actions::places::Places;
 use crate::error::{Error, Result};

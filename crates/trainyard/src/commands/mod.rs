@@ -4,6 +4,7 @@ pub mod actions;
 pub mod artifacts;
 pub mod cache;
 pub mod check;
+pub mod doctor;
 pub mod du;
 pub mod eval;
 pub mod logs;

@@ -13,6 +13,7 @@ mod jobs;
 mod leftovers;
 mod machine;
 mod registry;
+mod rootless;
 
 use std::process::Command;
 
@@ -42,6 +43,13 @@ fn must_run() -> bool {
     debian && rustix::process::getuid().is_root()
 }
 
+fn trial(name: &str, test: fn()) -> Trial {
+    Trial::test(name, move || {
+        test();
+        Ok(())
+    })
+}
+
 fn main() {
     let arguments = Arguments::from_args();
     let unfit = unfit();
@@ -52,14 +60,20 @@ fn main() {
     let tests =
         [jobs::ALL, actions::ALL, failures::ALL, leftovers::ALL, machine::ALL, registry::ALL]
             .concat();
-    let trials = tests.into_iter().map(|(name, test)| {
-        let trial = Trial::test(name, move || {
-            test();
-            Ok(())
-        });
-        trial.with_ignored_flag(unfit.is_some())
-    });
-    libtest_mimic::run(&arguments, trials.collect()).exit();
+    let mut trials: Vec<Trial> = tests
+        .into_iter()
+        .map(|(name, test)| trial(name, test).with_ignored_flag(unfit.is_some()))
+        .collect();
+    // As user namespaces allow it.
+    let without_root = rootless::unfit();
+    if let Some(why) = &without_root {
+        eprintln!("all_of_it_without_root is ignored: {why}");
+    }
+    trials.push(
+        trial("all_of_it_without_root", rootless::all_of_it_without_root)
+            .with_ignored_flag(without_root.is_some()),
+    );
+    libtest_mimic::run(&arguments, trials).exit();
 }
 
 /// The command with this machine's own engine.

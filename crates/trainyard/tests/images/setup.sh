@@ -42,6 +42,12 @@ if [ "$(id -u)" = 0 ] && [ -d /etc/containers ]; then
         > /etc/containers/registries.conf.d/trainyard-test.conf
 fi
 
+# A user for rootless Podman, which wants /dev/net/tun as every Debian has it.
+if [ "$(id -u)" = 0 ] && [ "${ID:-}" = debian ]; then
+    id trainyard-test >/dev/null 2>&1 || useradd --create-home --shell /bin/bash trainyard-test
+    [ ! -c /dev/net/tun ] || chmod 0666 /dev/net/tun
+fi
+
 # A card that is none, for machines that describe no real one.
 if [ "$(id -u)" = 0 ] && ! grep -rqs nvidia.com/gpu /etc/cdi /var/run/cdi; then
     mkdir -p /etc/cdi
@@ -54,3 +60,12 @@ fi
 command -v podman >/dev/null || exit 0
 command -v busybox >/dev/null || exit 0
 python3 "$here/build.py" podman
+# Podman of that user has images of its own.
+if id trainyard-test >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
+    image=localhost/trainyard-test/busybox
+    wanted=$(podman image inspect --format '{{.Id}}' $image)
+    there=$(cd / && runuser -u trainyard-test -- env XDG_RUNTIME_DIR= podman image inspect --format '{{.Id}}' $image 2>/dev/null || true)
+    if [ "$there" != "$wanted" ]; then
+        podman save --quiet $image | (cd / && runuser -u trainyard-test -- podman load --quiet)
+    fi
+fi

@@ -239,7 +239,8 @@ pub fn drive(
     })
 }
 
-fn tool_cache(data: &Path) -> PathBuf {
+/// `RUNNER_TOOL_CACHE`: the caller's, else one of the data folder.
+pub fn tool_cache(data: &Path) -> PathBuf {
     ["RUNNER_TOOL_CACHE", "AGENT_TOOLSDIRECTORY"]
         .into_iter()
         .find_map(|n| std::env::var_os(n).filter(|v| !v.is_empty()))

@@ -23,6 +23,7 @@ use crate::container::{Client, Create};
 use crate::engine::Engine;
 use crate::error::{ContainerError, Result, engine_words};
 use crate::process::{OnStart, run_once};
+use crate::set::GiveBack;
 use crate::task::{Task, TaskOutput};
 
 /// When an image is pulled.
@@ -200,7 +201,8 @@ pub enum Source {
 impl Engine {
     /// Gets an image, then starts a container of it that is removed when its process has ended.
     /// What it took to get the image is printed before, in a group. `started` is told the number of
-    /// its process on this machine; what it gives is dropped at the end.
+    /// its process on this machine; what it gives is dropped at the end. Files that it leaves to others
+    /// in the folders of `give_back` are this user's afterwards.
     ///
     /// # Errors
     ///
@@ -212,6 +214,7 @@ impl Engine {
         credentials: Option<Credentials>,
         mut create: Create,
         started: OnStart,
+        give_back: Option<GiveBack>,
     ) -> Result<Task> {
         let client = self.client();
         self.task(move |mut out, mut stops| async move {
@@ -224,7 +227,11 @@ impl Engine {
                 Ok(image) => create.image = image,
                 Err(error) => return Exit::NotStarted(error.said()),
             }
-            run_once(&client, &create, started, &mut out, &mut stops).await
+            let exit = run_once(&client, &create, started, &mut out, &mut stops).await;
+            if let Some(back) = give_back {
+                crate::process::give_back(&client, create, back, &mut out).await;
+            }
+            exit
         })
     }
 

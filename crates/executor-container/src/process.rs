@@ -16,6 +16,7 @@ use crate::container::{Client, Create};
 use crate::engine::Engine;
 use crate::error::{ContainerError, Result, engine_words};
 use crate::health::died;
+use crate::set::GiveBack;
 use crate::task::{Stop, Stops, Task, TaskOutput};
 
 /// Time for the output to close after a process ended.
@@ -122,6 +123,45 @@ pub(crate) async fn run_once(
         out.line(&format!("##[warning]{}", error.said())).await;
     }
     exit.unwrap_or_else(|error| Exit::NotStarted(error.said()))
+}
+
+/// Gives files back that a container of its own left to another user, through one more of its image.
+pub(crate) async fn give_back(
+    client: &Client,
+    mut create: Create,
+    back: GiveBack,
+    out: &mut TaskOutput,
+) {
+    let command = back.command();
+    if !tokio::task::spawn_blocking(move || back.is_needed()).await.unwrap_or(true) {
+        return;
+    }
+    create.name.push_str("-files");
+    create.entrypoint = Some(vec![command[0].clone()]);
+    create.command = Some(command[1..].to_vec());
+    create.options.user = Some("0".into());
+    let done = async {
+        let id = client.create(&create).await?;
+        let ran = async {
+            client.start(&id, &create.image).await?;
+            loop {
+                let state = client.inspect(&id).await?;
+                if !state.running {
+                    return Ok(state.exit_code);
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let code: Result<Option<i64>> = ran.await;
+        client.remove(&id).await?;
+        code
+    };
+    let why = match done.await {
+        Ok(Some(0)) => return,
+        Ok(_) => "its `chown` failed".to_owned(),
+        Err(error) => error.message,
+    };
+    out.line(&format!("##[warning]files of the container cannot be given back: {why}")).await;
 }
 
 async fn attached(

@@ -2,6 +2,8 @@
 //! (actions/runner `ContainerOperationProvider.cs`). Services start first, so that the job's own
 //! container knows their addresses even where the engine's network answers no names.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use trainyard_job::Exit;
@@ -81,6 +83,34 @@ pub struct GiveBack {
     pub owner: String,
     /// Folders, as the container sees them.
     pub folders: Vec<String>,
+    /// The same ones on this machine.
+    pub places: Vec<PathBuf>,
+}
+
+impl GiveBack {
+    pub(crate) fn command(&self) -> Vec<String> {
+        let mut command = vec!["chown".to_owned(), "-R".into(), self.owner.clone()];
+        command.extend(self.folders.iter().cloned());
+        command
+    }
+
+    /// Whether anything there belongs to another user.
+    pub(crate) fn is_needed(&self) -> bool {
+        let own = rustix::process::getuid().as_raw();
+        self.places.iter().any(|place| foreign(place, own, 0))
+    }
+}
+
+fn foreign(place: &Path, own: u32, depth: usize) -> bool {
+    let Ok(meta) = place.symlink_metadata() else { return false };
+    if meta.uid() != own {
+        return true;
+    }
+    if !meta.is_dir() || depth > 128 {
+        return false;
+    }
+    let entries = std::fs::read_dir(place).into_iter().flatten().flatten();
+    { entries }.any(|entry| foreign(&entry.path(), own, depth + 1))
 }
 
 impl Engine {
@@ -277,8 +307,7 @@ async fn stop(
     if let (Some(back), Some((_, _, id))) =
         (give_back, state.containers.iter().find(|(n, ..)| n.is_empty()))
     {
-        let mut command = vec!["chown".to_owned(), "-R".into(), back.owner.clone()];
-        command.extend(back.folders.iter().cloned());
+        let command = back.command();
         let done = quiet_exec(client, id, &command, Some("0")).await;
         let fine = matches!(done, Ok((Some(0), _)));
         if !fine {

@@ -67,12 +67,11 @@ fn main() {
     // As user namespaces allow it.
     let without_root = rootless::unfit();
     if let Some(why) = &without_root {
-        eprintln!("all_of_it_without_root is ignored: {why}");
+        eprintln!("the tests without root are ignored: {why}");
     }
-    trials.push(
-        trial("all_of_it_without_root", rootless::all_of_it_without_root)
-            .with_ignored_flag(without_root.is_some()),
-    );
+    for (name, test) in rootless::ALL {
+        trials.push(trial(name, *test).with_ignored_flag(without_root.is_some()));
+    }
     libtest_mimic::run(&arguments, trials).exit();
 }
 

@@ -1,11 +1,16 @@
-//! Podman of a user who is not root: `tests/images/setup.sh` makes that user, with images of its own.
+//! Users who are not root, with Podman of their own and with that of root: `tests/images/setup.sh` makes that user, with images of its own.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
-use super::BUSYBOX;
+use super::{BUSYBOX, Test};
 use crate::common::{Ran, ran, scratch};
+
+pub const ALL: &[Test] = &[
+    ("all_of_it_without_root", all_of_it_without_root),
+    ("root_s_engine_leaves_no_files_of_root", root_s_engine_leaves_no_files_of_root),
+];
 
 /// The user.
 const USER: &str = "trainyard-test";
@@ -51,9 +56,14 @@ fn repository(workflow: &str) -> std::path::PathBuf {
     folder
 }
 
-fn run(folder: &Path, args: &[&str]) -> Ran {
-    let output = Command::new("runuser")
-        .args(["-u", USER, "--", "env", "-u", "DOCKER_HOST"])
+fn run(folder: &Path, engine: Option<&str>, args: &[&str]) -> Ran {
+    let mut command = Command::new("runuser");
+    command.args(["-u", USER, "--", "env"]);
+    match engine {
+        Some(host) => command.arg(format!("DOCKER_HOST={host}")),
+        None => command.args(["-u", "DOCKER_HOST"]),
+    };
+    let output = command
         .arg(format!("TRAINYARD_DATA_DIR={}/data", folder.display()))
         .arg(folder.join("trainyard"))
         .args(args)
@@ -78,7 +88,7 @@ fn foreign(folder: &Path, owner: u32) -> Vec<String> {
     found
 }
 
-pub fn all_of_it_without_root() {
+fn all_of_it_without_root() {
     let folder = repository(&format!(
         "on: push
 permissions: {{id-token: write}}
@@ -97,7 +107,7 @@ jobs:
       - run: wget -q -O - ${{GITHUB_API_URL%/api}}/oidc/.well-known/openid-configuration | head -c 9
 "
     ));
-    run(&folder, &["run", "--keep-workspaces", "always"])
+    run(&folder, None, &["run", "--keep-workspaces", "always"])
         .shows("Podman")
         .shows("rootless")
         .shows("service says hello")
@@ -112,5 +122,45 @@ jobs:
     let mut left = Command::new("runuser");
     let left = left.args(["-u", USER, "--", "sh", "-c", ps]).current_dir("/").output().unwrap();
     assert_eq!(String::from_utf8_lossy(&left.stdout), "");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// What users in the group `docker` have: an engine that is root's.
+fn root_s_engine_leaves_no_files_of_root() {
+    let folder = repository(&format!(
+        "on: push
+jobs:
+  a:
+    runs-on: ubuntu-latest
+    container: {BUSYBOX}
+    steps:
+      - uses: actions/checkout@v4
+      - run: 'mkdir d; touch d/made ~/made; chown 1234 d'
+      - uses: ./act
+      - run: 'wget -q -O - ${{GITHUB_API_URL%/api}}/ || echo services out of reach'
+  b:
+    runs-on: ubuntu-latest
+    steps: [{{uses: actions/checkout@v4}}, {{uses: ./act}}, {{run: 'rm by-action && echo removed'}}]
+"
+    ));
+    let socket = folder.join("podman.sock");
+    let host = format!("unix://{}", socket.display());
+    let mut service =
+        Command::new("podman").args(["system", "service", "--time=0", &host]).spawn().unwrap();
+    while std::os::unix::net::UnixStream::connect(&socket).is_err() {
+        assert!(service.try_wait().unwrap().is_none(), "the service ended");
+        std::thread::yield_now();
+    }
+    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o666)).unwrap();
+    let ran = run(&folder, Some(&host), &["run", "--keep-workspaces", "always"]);
+    service.kill().unwrap();
+    service.wait().unwrap();
+    ran.shows("action as 0")
+        .shows("removed")
+        .shows("caches, artifacts and identity tokens cannot be reached within the container: this user may not enter the container")
+        .shows("services out of reach")
+        .exits(0);
+    let owner = folder.metadata().unwrap().uid();
+    assert_eq!(foreign(&folder.join("data"), owner), Vec::<String>::new());
     std::fs::remove_dir_all(folder).unwrap();
 }

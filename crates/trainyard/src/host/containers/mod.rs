@@ -381,11 +381,12 @@ impl JobContainers {
     /// Stops and removes them.
     pub fn stop(&self) -> Result<Task, String> {
         let engine = self.engines.get()?;
-        engine.stop_set(Arc::clone(&self.set), self.give_back(&engine)).map_err(|e| e.said())
+        let back = self.give_back(&engine, &self.map, &[paths::WORK, paths::HOME, paths::TOOLS]);
+        engine.stop_set(Arc::clone(&self.set), back).map_err(|e| e.said())
     }
 
     /// Who owns files that were made in the container, when that is not this user anyway.
-    fn give_back(&self, engine: &Engine) -> Option<GiveBack> {
+    fn give_back(&self, engine: &Engine, map: &PathMap, folders: &[&str]) -> Option<GiveBack> {
         let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
         let owner = match (uid, engine.rootless) {
             (0, _) => return None,
@@ -393,8 +394,9 @@ impl JobContainers {
             (_, true) => "0:0".to_owned(),
             (_, false) => format!("{uid}:{gid}"),
         };
-        let folders = vec![paths::WORK.to_owned(), paths::HOME.to_owned(), paths::TOOLS.to_owned()];
-        Some(GiveBack { owner, folders })
+        let places = folders.iter().map(|f| PathBuf::from(map.outside(f))).collect();
+        let folders = folders.iter().map(|f| (*f).to_owned()).collect();
+        Some(GiveBack { owner, folders, places })
     }
 
     /// Removes what is left, whatever became of the job.
@@ -494,7 +496,9 @@ impl JobContainers {
             hosts,
             ..Create::default()
         };
-        engine.once(source, self.pull, None, create, self.on_start()).map_err(|e| e.said())
+        let folders = ["/github/workspace", paths::HOME, "/github/runner_temp"];
+        let back = self.give_back(&engine, &map, &folders);
+        engine.once(source, self.pull, None, create, self.on_start(), back).map_err(|e| e.said())
     }
 
     fn has_network(&self) -> bool {

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use bollard::{API_DEFAULT_VERSION, Docker};
+use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker};
 
 use crate::error::{ContainerError, Result};
-use crate::raw::Address;
+use crate::raw::{Address, ping};
 
 /// Seconds that one answer of the engine may take; builds and pulls answer in streams.
 const PATIENCE: u64 = 600;
@@ -199,28 +199,32 @@ impl Engine {
             (None, Found::Http(address)) => address.clone(),
             _ => String::new(),
         };
-        let silent = |e: &bollard::errors::Error| {
-            ContainerError::api(&format!("the container engine at {name} does not answer"), e)
+        let silent = |e: &dyn std::fmt::Display| {
+            ContainerError::new(format!("the container engine at {name} does not answer: {e}"))
+        };
+        let address = match &socket {
+            Some(path) => Address::Unix(path.clone()),
+            None => Address::Tcp(name.trim_start_matches("http://").to_owned()),
+        };
+        let ping = runtime.block_on(ping(&address)).map_err(|e| silent(&e))?;
+        let podman = ping.name == "Libpod";
+        // The newest version that both know; one that does not tell gets ours.
+        let newest = API_DEFAULT_VERSION;
+        let api = match ping.api {
+            (0, 0) => *newest,
+            (major_version, minor_version) => {
+                let theirs = ClientVersion { major_version, minor_version };
+                if theirs < *newest { theirs } else { *newest }
+            }
         };
         // Its client asks for the runtime while it is made.
         let guard = runtime.enter();
         let docker = match &socket {
-            Some(path) => {
-                Docker::connect_with_unix(&path.to_string_lossy(), PATIENCE, API_DEFAULT_VERSION)
-            }
-            None => Docker::connect_with_http(&name, PATIENCE, API_DEFAULT_VERSION),
+            Some(path) => Docker::connect_with_unix(&path.to_string_lossy(), PATIENCE, &api),
+            None => Docker::connect_with_http(&name, PATIENCE, &api),
         };
         let docker = docker.map_err(|e| silent(&e))?;
         drop(guard);
-        let (docker, version) = runtime
-            .block_on(async {
-                let docker = docker.negotiate_version().await?;
-                let version = docker.version().await?;
-                Ok((docker, version))
-            })
-            .map_err(|e| silent(&e))?;
-        let components = version.components.unwrap_or_default();
-        let podman = components.iter().any(|c| c.name.contains("Podman"));
         let rootless = match (podman, &socket) {
             // It says so in its own API alone, which takes half a second; whoever made the socket
             // runs it.
@@ -235,12 +239,9 @@ impl Engine {
         Ok(Engine {
             docker,
             runtime,
-            address: match &socket {
-                Some(path) => Address::Unix(path.clone()),
-                None => Address::Tcp(name.trim_start_matches("http://").to_owned()),
-            },
+            address,
             kind: if podman { EngineKind::Podman } else { EngineKind::Docker },
-            version: version.version.unwrap_or_default(),
+            version: ping.version,
             socket,
             rootless,
             service,

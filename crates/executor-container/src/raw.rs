@@ -37,18 +37,61 @@ impl Client {
         let lost = |e: std::io::Error| {
             ContainerError::new(format!("the container engine does not answer: {e}"))
         };
-        let answer = match &self.address {
-            Address::Unix(path) => {
-                let stream = tokio::net::UnixStream::connect(path).await.map_err(lost)?;
-                talk(stream, &request).await
-            }
-            Address::Tcp(host) => {
-                let stream = tokio::net::TcpStream::connect(host).await.map_err(lost)?;
-                talk(stream, &request).await
-            }
-        };
+        let answer = exchange(&self.address, &request).await;
         parse(&answer.map_err(lost)?)
             .ok_or_else(|| ContainerError::new("the container engine's answer cannot be read"))
+    }
+}
+
+/// What the headers of a ping tell; `/version` runs programs in Podman, which takes a quarter of a
+/// second.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Ping {
+    /// Major and minor version of the API.
+    pub(crate) api: (usize, usize),
+    /// `Docker` or `Libpod`
+    pub(crate) name: String,
+    /// The engine's version.
+    pub(crate) version: String,
+}
+
+/// Asks an engine who it is.
+pub(crate) async fn ping(address: &Address) -> std::io::Result<Ping> {
+    let answer = exchange(address, "GET /_ping HTTP/1.0\r\nHost: engine\r\n\r\n").await?;
+    read_ping(&String::from_utf8_lossy(&answer))
+        .ok_or_else(|| std::io::Error::other("its answer to a ping cannot be read"))
+}
+
+fn read_ping(answer: &str) -> Option<Ping> {
+    let mut ping = Ping::default();
+    let mut lines = answer.lines();
+    if !lines.next()?.contains(" 200") {
+        return None;
+    }
+    for line in lines.take_while(|l| !l.trim().is_empty()) {
+        let (key, value) = line.split_once(':')?;
+        let value = value.trim();
+        match key.to_ascii_lowercase().as_str() {
+            "api-version" => {
+                let (major, minor) = value.split_once('.')?;
+                ping.api = (major.parse().ok()?, minor.parse().ok()?);
+            }
+            // `Docker/28.2.2 (linux)`
+            "server" => {
+                let (name, rest) = value.split_once('/')?;
+                let version = rest.split_whitespace().next()?;
+                (ping.name, ping.version) = (name.to_owned(), version.to_owned());
+            }
+            _ => {}
+        }
+    }
+    Some(ping)
+}
+
+async fn exchange(address: &Address, request: &str) -> std::io::Result<Vec<u8>> {
+    match address {
+        Address::Unix(path) => talk(tokio::net::UnixStream::connect(path).await?, request).await,
+        Address::Tcp(host) => talk(tokio::net::TcpStream::connect(host).await?, request).await,
     }
 }
 
@@ -77,6 +120,18 @@ fn parse(answer: &[u8]) -> Option<(u16, Json)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pings() {
+        let check = |text: &str| match read_ping(text) {
+            Some(ping) => format!("{} {} {:?}", ping.name, ping.version, ping.api),
+            None => "none".to_owned(),
+        };
+        insta::assert_snapshot!(check("HTTP/1.0 200 OK\r\nApi-Version: 1.41\r\nLibpod-Api-Version: 4.3.1\r\nServer: Libpod/4.3.1 (linux)\r\n\r\nOK"), @"Libpod 4.3.1 (1, 41)");
+        insta::assert_snapshot!(check("HTTP/1.1 200 OK\r\nApi-Version: 1.48\r\nServer: Docker/28.2.2 (linux)\r\n\r\nOK"), @"Docker 28.2.2 (1, 48)");
+        insta::assert_snapshot!(check("HTTP/1.1 404 Not Found\r\n\r\n"), @"none");
+        insta::assert_snapshot!(check("SSH-2.0"), @"none");
+    }
 
     #[test]
     fn answers() {

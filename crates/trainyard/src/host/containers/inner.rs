@@ -1,12 +1,13 @@
 //! What is in the container of a job: its user, its shell, its C library, its Node.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use trainyard_executor_container::{Engine, Running};
 
 use super::EXTERNALS;
 
-/// What was seen in a container.
+/// The container of a job.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Inner {
     /// Its id.
@@ -15,18 +16,25 @@ pub(super) struct Inner {
     pub(super) pid: Option<i32>,
     /// The `PATH` of its image.
     pub(super) path: String,
-    /// Its user.
-    pub(super) uid: u32,
-    /// Its group.
-    pub(super) gid: u32,
-    /// Whether it has bash.
-    pub(super) has_bash: bool,
+    /// Its image.
+    pub(super) image: String,
+    /// The user that the image or the options name.
+    user: String,
+    /// What was seen in it.
+    seen: OnceLock<Seen>,
+}
+
+/// What was seen in a container. It is looked for when it is first asked for, as a look costs as
+/// much as a step.
+#[derive(Debug, Clone, Default)]
+struct Seen {
+    uid: u32,
+    gid: u32,
+    has_bash: bool,
     /// The C library of its programs.
     libc: Libc,
     /// Its own Node: path and major version.
     node: Option<(String, u32)>,
-    /// Its image.
-    pub(super) image: String,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -48,49 +56,90 @@ n=$(command -v node 2>/dev/null) && echo "node=$n $(node --version 2>/dev/null)"
 true
 "#;
 
+/// Actions for older versions run on 20, as at GitHub.
+fn wanted_node(using: &str) -> u32 {
+    if using == "node24" { 24 } else { 20 }
+}
+
+impl Seen {
+    fn parse(text: &str) -> Seen {
+        let mut seen = Seen::default();
+        for line in text.lines() {
+            let Some((key, value)) = line.split_once('=') else { continue };
+            match key {
+                "uid" => seen.uid = value.trim().parse().unwrap_or(0),
+                "gid" => seen.gid = value.trim().parse().unwrap_or(0),
+                "bash" => seen.has_bash = !value.trim().is_empty(),
+                "libc" if value == "musl" => seen.libc = Libc::Musl,
+                "libc" if seen.libc == Libc::None => seen.libc = Libc::Glibc,
+                "node" => {
+                    let (path, version) = value.rsplit_once(' ').unwrap_or((value, ""));
+                    let major = version.trim_start_matches('v').split('.').next();
+                    seen.node = major.and_then(|m| m.parse().ok()).map(|m| (path.to_owned(), m));
+                }
+                _ => {}
+            }
+        }
+        seen
+    }
+}
+
 impl Inner {
-    pub(super) fn look(engine: &Engine, running: &Running) -> Inner {
-        let seen = engine.ask(&running.id, &["sh", "-c", LOOK], None);
-        let text = seen.map(|(_, text)| text).unwrap_or_default();
+    pub(super) fn of(running: &Running) -> Inner {
         Inner {
             id: running.id.clone(),
             pid: running.pid,
             path: running.path.clone(),
             image: running.image.clone(),
-            ..Inner::parse(&text)
+            user: running.user.clone(),
+            seen: OnceLock::new(),
         }
     }
 
-    fn parse(text: &str) -> Inner {
-        let mut inner = Inner::default();
-        for line in text.lines() {
-            let Some((key, value)) = line.split_once('=') else { continue };
-            match key {
-                "uid" => inner.uid = value.trim().parse().unwrap_or(0),
-                "gid" => inner.gid = value.trim().parse().unwrap_or(0),
-                "bash" => inner.has_bash = !value.trim().is_empty(),
-                "libc" if value == "musl" => inner.libc = Libc::Musl,
-                "libc" if inner.libc == Libc::None => inner.libc = Libc::Glibc,
-                "node" => {
-                    let (path, version) = value.rsplit_once(' ').unwrap_or((value, ""));
-                    let major = version.trim_start_matches('v').split('.').next();
-                    inner.node = major.and_then(|m| m.parse().ok()).map(|m| (path.to_owned(), m));
-                }
-                _ => {}
+    fn seen(&self, engine: &Engine) -> &Seen {
+        self.seen.get_or_init(|| {
+            let told = engine.ask(&self.id, &["sh", "-c", LOOK], None);
+            Seen::parse(&told.map(|(_, text)| text).unwrap_or_default())
+        })
+    }
+
+    /// Its user and group.
+    pub(super) fn owner(&self, engine: &Engine) -> (u32, u32) {
+        match self.user.split(':').next().unwrap_or_default() {
+            "" | "0" | "root" => (0, 0),
+            _ => {
+                let seen = self.seen(engine);
+                (seen.uid, seen.gid)
             }
         }
-        inner
+    }
+
+    /// Whether it has bash.
+    pub(super) fn has_bash(&self, engine: &Engine) -> bool {
+        self.seen(engine).has_bash
     }
 
     /// The Node for `node20` and its kin, as the container sees it.
     pub(super) fn node(
         &self,
+        engine: &Engine,
         using: &str,
         host: impl FnOnce() -> Result<PathBuf, String>,
         externals: &Path,
     ) -> Result<String, String> {
-        let wanted = if using == "node24" { 24 } else { 20 };
-        if self.libc == Libc::Glibc {
+        let wanted = wanted_node(using);
+        let seen = self.seen(engine);
+        self.choose_node(seen, wanted, host, externals)
+    }
+
+    fn choose_node(
+        &self,
+        seen: &Seen,
+        wanted: u32,
+        host: impl FnOnce() -> Result<PathBuf, String>,
+        externals: &Path,
+    ) -> Result<String, String> {
+        if seen.libc == Libc::Glibc {
             let program = host()?;
             // Laid once: its folder is mounted already.
             let name = format!("node{wanted}");
@@ -105,10 +154,10 @@ impl Inner {
             }
             return Ok(format!("{EXTERNALS}/{name}"));
         }
-        if let Some((path, _)) = self.node.as_ref().filter(|(_, major)| *major >= wanted) {
+        if let Some((path, _)) = seen.node.as_ref().filter(|(_, major)| *major >= wanted) {
             return Ok(path.clone());
         }
-        let what = match self.libc {
+        let what = match seen.libc {
             Libc::Musl => "is built on musl",
             _ => "has no C library that Node could use",
         };
@@ -124,8 +173,14 @@ mod tests {
     use super::*;
 
     fn check(text: &str, using: &str) -> String {
-        let inner = Inner { image: "img".into(), ..Inner::parse(text) };
-        match inner.node(using, || Err("the host's".into()), Path::new("/nowhere")) {
+        let inner = Inner { image: "img".into(), ..Inner::default() };
+        let wanted = wanted_node(using);
+        match inner.choose_node(
+            &Seen::parse(text),
+            wanted,
+            || Err("the host's".into()),
+            Path::new("/nowhere"),
+        ) {
             Ok(path) | Err(path) => path,
         }
     }

@@ -90,6 +90,8 @@ pub struct JobContainers {
     workspace: Workspace,
     set: SharedSet,
     inner: OnceLock<Inner>,
+    /// The user and the group of its processes.
+    owner: (u32, u32),
     /// Whether the user may have files that are not ours.
     foreign: bool,
     next: u32,
@@ -136,6 +138,7 @@ impl JobContainers {
             workspace: workspace.clone(),
             set: SharedSet::default(),
             inner: OnceLock::new(),
+            owner: (0, 0),
             foreign: false,
             next: 0,
             network: None,
@@ -175,8 +178,10 @@ impl JobContainers {
     /// A file that steps write, whoever they are.
     pub fn open_file(&self, path: &Path) {
         use std::os::unix::fs::PermissionsExt;
-        let Some(inner) = self.inner.get().filter(|_| self.foreign) else { return };
-        if !owner::chown_all(&[&path.to_owned()], inner.uid, inner.gid) {
+        if !self.foreign {
+            return;
+        }
+        if !owner::chown_all(&[&path.to_owned()], self.owner.0, self.owner.1) {
             // Then it is open to all; the folder around it is not.
             let _ = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666));
         }
@@ -342,9 +347,10 @@ impl JobContainers {
         let mut has_bash = None;
         if let Some((_, running)) = state.running.iter().find(|(n, _)| n.is_empty()) {
             let engine = self.engines.get()?;
-            let inner = Inner::look(&engine, running);
-            has_bash = self.by_label.then_some(inner.has_bash);
-            self.foreign = inner.uid != 0;
+            let inner = Inner::of(running);
+            has_bash = self.by_label.then(|| inner.has_bash(&engine));
+            self.owner = inner.owner(&engine);
+            self.foreign = self.owner.0 != 0;
             if self.foreign {
                 self.give_to_user(&engine, &inner);
             }
@@ -357,10 +363,10 @@ impl JobContainers {
     /// The user of the container may write where steps write.
     fn give_to_user(&self, engine: &Engine, inner: &Inner) {
         let folders = [&self.workspace.root, &self.workspace.command_files];
-        if owner::chown_all(&folders, inner.uid, inner.gid) {
+        if owner::chown_all(&folders, self.owner.0, self.owner.1) {
             return;
         }
-        let owner = format!("{}:{}", inner.uid, inner.gid);
+        let owner = format!("{}:{}", self.owner.0, self.owner.1);
         let folders =
             [paths::WORK.to_owned(), format!("{}/_temp/_runner_file_commands", paths::WORK)];
         let mut command = vec!["chown", "-R", &owner];
@@ -450,7 +456,7 @@ impl JobContainers {
         host: impl FnOnce() -> Result<PathBuf, String>,
     ) -> Result<String, String> {
         let inner = self.inner.get().ok_or("the job's container does not run")?;
-        inner.node(using, host, &self.workspace.temp.join("_externals"))
+        inner.node(&*self.engines.get()?, using, host, &self.workspace.temp.join("_externals"))
     }
 
     /// Starts the container of a Docker action.

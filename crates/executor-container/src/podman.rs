@@ -8,9 +8,9 @@ use std::process::Stdio;
 use tokio::io::AsyncWriteExt;
 
 use crate::container::{Client, Create};
-use crate::engine::which;
+use crate::engine::{Engine, EngineKind, which};
 use crate::error::{ContainerError, Result};
-use crate::options::Gpus;
+use crate::options::{Gpus, Options};
 use crate::raw::Address;
 
 /// Where descriptions of devices are (the CDI specification, "CDI JSON specification").
@@ -87,22 +87,83 @@ fn arguments(wanted: &Create, kind: &str) -> (Vec<String>, String) {
     for host in &wanted.hosts {
         add("add-host", host);
     }
-    for card in wanted.options.gpus.iter().flat_map(|gpus| cards(gpus, kind)) {
-        add("device", &card);
-    }
-    let mut words = wanted.options.words.iter();
+    args.extend(podman_words(&wanted.options, kind));
+    args.push(wanted.image.clone());
+    args.extend(wanted.command.iter().flatten().cloned());
+    (args, file)
+}
+
+/// The words of `options` as Podman's program takes them.
+fn podman_words(options: &Options, kind: &str) -> Vec<String> {
+    let cards = options.gpus.iter().flat_map(|gpus| cards(gpus, kind));
+    let mut out: Vec<String> = cards.map(|card| format!("--device={card}")).collect();
+    let mut words = options.words.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
             "--gpus" => {
                 words.next();
             }
             word if word.starts_with("--gpus=") => {}
-            word => args.push(word.to_owned()),
+            word => out.push(word.to_owned()),
         }
     }
-    args.push(wanted.image.clone());
-    args.extend(wanted.command.iter().flatten().cloned());
-    (args, file)
+    out
+}
+
+impl Engine {
+    /// The engine's own program, told where the engine is.
+    ///
+    /// # Errors
+    ///
+    /// When it is not on the PATH.
+    pub fn command_line(&self) -> Result<Vec<String>> {
+        let name = match self.kind {
+            EngineKind::Docker => "docker",
+            EngineKind::Podman => "podman",
+        };
+        let path = std::env::var("PATH").unwrap_or_default();
+        let program = which(name, &path).ok_or_else(|| {
+            ContainerError::new(format!(
+                "`{name}` is not on the PATH, and a shell in a container goes through it"
+            ))
+        })?;
+        let mut words = vec![program.to_string_lossy().into_owned()];
+        let place = match &self.address {
+            Address::Unix(path) => format!("unix://{}", absolute(path).display()),
+            Address::Tcp(host) => format!("tcp://{host}"),
+        };
+        match self.kind {
+            // The service of this call ends with it.
+            _ if self.is_own_service() => {}
+            EngineKind::Docker => words.extend(["--host".into(), place]),
+            EngineKind::Podman => words.extend(["--remote".into(), "--url".into(), place]),
+        }
+        Ok(words)
+    }
+
+    /// The words of `options` as that program takes them.
+    ///
+    /// # Errors
+    ///
+    /// When cards are wanted that this machine does not describe.
+    pub fn words(&self, options: &Options) -> Result<Vec<String>> {
+        match self.kind {
+            EngineKind::Docker => Ok(options.words.clone()),
+            EngineKind::Podman => Ok(podman_words(options, kind_for(options)?)),
+        }
+    }
+}
+
+/// Which kind of card `--gpus` means here; none when there is no such flag.
+fn kind_for(options: &Options) -> Result<&'static str> {
+    match (&options.gpus, card_kind()) {
+        (None, _) => Ok(""),
+        (Some(_), Some(kind)) => Ok(kind),
+        (Some(_), None) => Err(ContainerError::new(
+            "--gpus: this machine describes no cards to Podman (no nvidia.com/gpu or amd.com/gpu in /etc/cdi or /var/run/cdi)",
+        )
+        .hint("with NVIDIA's container toolkit: nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml")),
+    }
 }
 
 fn program() -> Result<PathBuf> {
@@ -115,16 +176,7 @@ fn program() -> Result<PathBuf> {
 impl Client {
     /// Makes a container with cards or CDI devices; its id.
     pub(crate) async fn create_with_devices(&self, wanted: &Create) -> Result<String> {
-        let kind = match (&wanted.options.gpus, card_kind()) {
-            (None, _) => "",
-            (Some(_), Some(kind)) => kind,
-            (Some(_), None) => {
-                return Err(ContainerError::new(
-                    "--gpus: this machine describes no cards to Podman (no nvidia.com/gpu or amd.com/gpu in /etc/cdi or /var/run/cdi)",
-                )
-                .hint("with NVIDIA's container toolkit: nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"));
-            }
-        };
+        let kind = kind_for(&wanted.options)?;
         let url = match &self.address {
             Address::Unix(path) => format!("unix://{}", absolute(path).display()),
             Address::Tcp(host) => format!("tcp://{host}"),

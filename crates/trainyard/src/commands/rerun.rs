@@ -125,6 +125,10 @@ pub fn rerun(request: Request) -> Result<Exit> {
         let note = "it goes on in the workspace as it was kept: what changed in the repository since is not in it";
         ui.show(&Show::Note(note));
     }
+    if resumed.as_ref().is_some_and(kept::Held::in_container) {
+        let note = "its container is a new one: what earlier steps left outside the workspace and the home folder is not in it";
+        ui.show(&Show::Note(note));
+    }
     let (file, run) = (std::sync::Arc::clone(root), row.id);
     let (state, sequence) = (replayed.state_before(&journal, run)?, replayed.sequence);
     let again = Some(Again { row, state, sequence, commands, resumed });

@@ -17,6 +17,7 @@ use super::view::find;
 use crate::builtin;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
+use crate::host::containers::KeptContainer;
 use crate::host::environment::{get, set, which};
 use crate::host::workspace::memory_folder;
 use crate::paths::{create_dir, data_dir};
@@ -112,6 +113,12 @@ fn inside(data: &Path, kept: &Kept, settings: &Settings, command: &[String]) -> 
     let workspace = workspace.and_then(|p| Some(p.join(p.file_name()?)));
     let mut directory = workspace.unwrap_or_else(|| kept.place.clone());
     let mut script = None;
+    let container = kept.failed.as_ref().and_then(|failed| failed.container.clone());
+    if container.is_some() {
+        env.clear();
+    }
+    let mut front = Vec::new();
+    let mut own_env = Vec::new();
     if let Some(failed) = &kept.failed {
         if let Some(own) = failed.directory.as_ref().filter(|d| d.is_dir()) {
             directory.clone_from(own);
@@ -127,10 +134,21 @@ fn inside(data: &Path, kept: &Kept, settings: &Settings, command: &[String]) -> 
                 Err(_) => left_out.push(name.clone()),
             }
         }
+        front.clone_from(&failed.path);
+        if let Some(container) = &container {
+            for (name, value) in &container.env {
+                match unseal(value, &secrets) {
+                    Ok(value) => own_env.push((name.clone(), value)),
+                    Err(_) => left_out.push(name.clone()),
+                }
+            }
+        }
         let path = get(&env, "PATH").unwrap_or_default();
         let folders: Vec<&str> = failed.path.iter().map(String::as_str).chain([path]).collect();
         let path = folders.join(":");
-        set(&mut env, "PATH", &path);
+        if container.is_none() {
+            set(&mut env, "PATH", &path);
+        }
         if !left_out.is_empty() {
             eprintln!("note: left out, as their values are secret: {}", left_out.join(", "));
         }
@@ -151,11 +169,23 @@ fn inside(data: &Path, kept: &Kept, settings: &Settings, command: &[String]) -> 
         set(&mut env, name, &file.to_string_lossy());
     }
     if command.is_empty() {
-        banner(kept, &directory, script.as_deref());
+        let place = directory.to_string_lossy();
+        let place = match &container {
+            Some(container) => container.named(&place),
+            None => place.into_owned(),
+        };
+        banner(kept, &place, script.as_deref());
         set(&mut env, "PS1", &format!("({}) \\W \\$ ", kept.job));
         if let Ok(terminal) = std::env::var("TERM") {
             set(&mut env, "TERM", &terminal);
         }
+    }
+    if let Some(container) = container {
+        let container = KeptContainer { env: own_env, ..container };
+        let env: Vec<_> = env.into_iter().map(|(k, v)| (k, container.named(&v))).collect();
+        let place = container.named(&directory.to_string_lossy());
+        let run = container.command(&env, &front, &place, &own.0, command)?;
+        return watched(run, command.is_empty());
     }
     let path = get(&env, "PATH").unwrap_or_default().to_owned();
     let (program, args) = match command {
@@ -166,13 +196,16 @@ fn inside(data: &Path, kept: &Kept, settings: &Settings, command: &[String]) -> 
             (found, args.to_vec())
         }
     };
-    let mut child = Command::new(&program)
-        .args(&args)
-        .env_clear()
-        .envs(env)
-        .current_dir(&directory)
-        .spawn()
-        .map_err(|e| Error::new(format!("{} cannot be started: {e}", program.display())))?;
+    let mut run = Command::new(&program);
+    run.args(&args).env_clear().envs(env).current_dir(&directory);
+    watched(run, command.is_empty())
+}
+
+/// Runs it to its end.
+fn watched(mut run: Command, interactive: bool) -> Result<Exit> {
+    let program = run.get_program().to_string_lossy().into_owned();
+    let mut child =
+        run.spawn().map_err(|e| Error::new(format!("{program} cannot be started: {e}")))?;
     // An interrupt is for what runs there, and has reached it; an end is passed on. Either way the
     // workspace is put aside afterwards.
     let pid = rustix::process::Pid::from_child(&child);
@@ -190,7 +223,7 @@ fn inside(data: &Path, kept: &Kept, settings: &Settings, command: &[String]) -> 
     let _ = watcher.join();
     let good = status.is_ok_and(|s| s.success());
     // How an interactive shell ends says how its last command ended, and so nothing.
-    Ok(if good || command.is_empty() { Exit::Success } else { Exit::Failure })
+    Ok(if good || interactive { Exit::Success } else { Exit::Failure })
 }
 
 /// A folder for what only the shell needs, in memory if that is to be had: the script in it may
@@ -222,12 +255,12 @@ fn interactive(path: &str) -> Result<(PathBuf, Vec<String>)> {
     Ok((sh, vec!["-i".into()]))
 }
 
-fn banner(kept: &Kept, directory: &Path, script: Option<&Path>) {
+fn banner(kept: &Kept, directory: &str, script: Option<&Path>) {
     match &kept.failed {
         Some(failed) => {
-            eprintln!("{} · {} failed here: {}", kept.job, failed.step, directory.display())
+            eprintln!("{} · {} failed here: {directory}", kept.job, failed.step)
         }
-        None => eprintln!("{}: {}", kept.job, directory.display()),
+        None => eprintln!("{}: {directory}", kept.job),
     }
     if let Some(script) = script {
         eprintln!("its script is {}", script.display());

@@ -278,7 +278,8 @@ impl Runner {
                     let bad = !matches!(report.conclusion, Outcome::Success | Outcome::Skipped);
                     if bad && self.failed.is_none() {
                         let step = name.unwrap_or_default();
-                        self.failed = last.map(|p| kept_process(*p, step, around.workspace));
+                        self.failed = last
+                            .map(|p| kept_process(*p, step, around.workspace, &around.containers));
                     }
                     (around.watch)(Happening::StepEnded(step, report, pieces));
                 }

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use trainyard_job::StepMark;
 
 use crate::error::{Error, Result};
+use crate::host::containers::KeptContainer;
 use crate::host::workspace::remove;
 use crate::paths::{WorkFolder, create_dir};
 
@@ -51,6 +52,9 @@ pub struct KeptProcess {
     pub left_out: Vec<String>,
     /// Its working directory; none if its name is masked.
     pub directory: Option<PathBuf>,
+    /// The container that it ran in.
+    #[serde(default)]
+    pub container: Option<KeptContainer>,
 }
 
 /// What is known of a kept workspace.
@@ -96,6 +100,11 @@ pub struct Held {
 }
 
 impl Held {
+    /// Whether its steps ran in a container.
+    pub fn in_container(&self) -> bool {
+        self.kept.failed.as_ref().is_some_and(|failed| failed.container.is_some())
+    }
+
     /// Its folder, for a job that goes on in it: from here on it is that job's, and its description
     /// stays until the job is over.
     pub fn into_folder(mut self) -> Option<WorkFolder> {

@@ -1,7 +1,7 @@
 //! Jobs in containers, and services.
 
-use super::{BUSYBOX, DEBIAN, Test, run, workflow};
-use crate::common::Repo;
+use super::{BUSYBOX, DEBIAN, Test, command, run, workflow};
+use crate::common::{Repo, ran};
 
 pub const ALL: &[Test] = &[
     ("a_job_in_a_container", a_job_in_a_container),
@@ -14,6 +14,7 @@ pub const ALL: &[Test] = &[
     ("labels_that_stand_for_images", labels_that_stand_for_images),
     ("volumes_and_limits", volumes_and_limits),
     ("cards", cards),
+    ("a_shell_after_a_failure", a_shell_after_a_failure),
     ("set_up_actions_in_a_container", set_up_actions_in_a_container),
 ];
 
@@ -358,4 +359,30 @@ jobs:
         .shows("the job runs in 'localhost/trainyard-test/python:latest': take an image with Python 3.99")
         .shows("the node of the tool cache does not run in the container")
         .exits(1);
+}
+
+fn a_shell_after_a_failure() {
+    let repo = Repo::with(&format!(
+        "on: push
+jobs:
+  a:
+    runs-on: ubuntu-latest
+    container: {{image: {BUSYBOX}, env: {{FOO: bar, KEY: '${{{{ secrets.KEY }}}}'}}, options: --hostname inside}}
+    steps:
+      - run: mkdir sub; echo A=b >> $GITHUB_ENV; echo $PWD/sub >> $GITHUB_PATH
+      - {{run: test -e fixed, working-directory: sub}}
+"
+    ));
+    run(&repo, &["--secret", "KEY=geheim"]).exits(1);
+    let script = "echo \"$(pwd) $FOO $A $KEY $(hostname) $HOME $PATH\"; echo x > $GITHUB_OUTPUT; touch fixed; exit 3";
+    let args = ["shell", "1", "--secret", "KEY=geheim", "--", "sh", "-c", script];
+    let shell = ran(command(&repo, &args).output().unwrap());
+    shell
+        .shows(
+            "/__w/project/project/sub bar b geheim inside /github/home /__w/project/project/sub:",
+        )
+        .exits(1);
+    let again =
+        ran(command(&repo, &["rerun", "1", "--from", "--secret", "KEY=geheim"]).output().unwrap());
+    again.shows("its container is a new one").exits(0);
 }

@@ -6,6 +6,7 @@ use crate::common::{Repo, ran};
 pub const ALL: &[Test] = &[
     ("one_message_when_there_is_no_engine", one_message_when_there_is_no_engine),
     ("a_socket_by_its_name", a_socket_by_its_name),
+    ("doctor", doctor),
 ];
 
 fn plain() -> String {
@@ -53,4 +54,20 @@ fn a_socket_by_its_name() {
     service.wait().unwrap();
     std::fs::remove_dir_all(folder).unwrap();
     workflow(&plain(), &[]).shows("it runs").exits(0);
+}
+
+fn doctor() {
+    let repo = Repo::empty();
+    let plain = ran(command(&repo, &["doctor"]).output().unwrap());
+    plain.shows("✓ git").shows("✓ container engine  Podman").shows("free for").exits(0);
+    let mut broken = command(&repo, &["doctor"]);
+    broken.env("DOCKER_HOST", "unix:///nowhere/docker.sock");
+    ran(broken.output().unwrap())
+        .shows("✗ container engine  DOCKER_HOST is 'unix:///nowhere/docker.sock', and there is no such socket")
+        .shows("→ start the engine that DOCKER_HOST names, or unset it")
+        .exits(1);
+    let output = command(&repo, &["doctor", "--json"]).output().unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let engine = told.as_array().unwrap().iter().find(|f| f["name"] == "container engine");
+    assert_eq!(engine.unwrap()["state"], "ok");
 }

@@ -6,6 +6,7 @@ mod door;
 mod inner;
 mod owner;
 mod paths;
+mod shell;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError};
@@ -23,6 +24,7 @@ use trainyard_services::Doors;
 
 pub use door::open as open_door;
 pub use paths::{EXTERNALS, PathMap};
+pub use shell::KeptContainer;
 
 use super::environment::{get, set};
 use super::workspace::Workspace;
@@ -99,6 +101,8 @@ pub struct JobContainers {
     network: Option<String>,
     /// How the services are let into containers.
     doors: Option<Doors>,
+    /// The job's own container, as it was asked for.
+    spec: Option<ContainerSpec>,
 }
 
 /// What a job's containers are made with.
@@ -143,6 +147,7 @@ impl JobContainers {
             next: 0,
             network: None,
             doors: settings.doors,
+            spec: None,
         }
     }
 
@@ -204,6 +209,18 @@ impl JobContainers {
         set(env, super::view::VARIABLE, &view.to_text());
     }
 
+    /// What a shell needs to know of the job's own container.
+    pub fn kept(&self) -> Option<KeptContainer> {
+        let spec = self.spec.as_ref()?;
+        Some(KeptContainer {
+            image: spec.image.clone(),
+            options: spec.options.clone(),
+            volumes: spec.volumes.clone(),
+            mounts: self.map.pairs().to_vec(),
+            env: spec.env.clone(),
+        })
+    }
+
     /// Starts them.
     pub fn start(&mut self, spec: &ContainersSpec) -> Result<Task, String> {
         let mut members = Vec::new();
@@ -212,6 +229,7 @@ impl JobContainers {
             members.push(self.member(name, service)?);
         }
         if let Some(job) = &spec.job {
+            self.spec = Some(job.clone());
             let mut member = self.member("", job)?;
             self.job_mounts(&mut member.create)?;
             members.push(member);

@@ -234,7 +234,7 @@ impl Driver<'_, '_> {
                 kept.failed = end.failed.take();
                 kept.pre_stages = end.pre_stages;
                 // The end is told first: the history is written while the folders go.
-                let _ = sender.send(Message::Ended(index, node, epoch, end));
+                let _ = sender.send(Message::Ended(index, node, epoch, Box::new(end)));
                 workspace.close();
                 kept.at = now().0;
                 kept.bad = bad;

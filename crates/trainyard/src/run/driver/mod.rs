@@ -113,7 +113,7 @@ impl<'a> World<'a> {
 
 enum Message {
     Happened(usize, InstanceId, Happening),
-    Ended(usize, InstanceId, u32, JobEnd),
+    Ended(usize, InstanceId, u32, Box<JobEnd>),
     /// The lock of a group, by the ticket that asked for it.
     Locked(Ticket, Group, std::io::Result<File>),
     /// A group is held by another process, and waited for.
@@ -410,7 +410,7 @@ impl Driver<'_, '_> {
                 }
                 Ok(())
             }
-            Message::Ended(index, node, epoch, end) => self.ended(index, node, epoch, end),
+            Message::Ended(index, node, epoch, end) => self.ended(index, node, epoch, *end),
             Message::Locked(_, group, Ok(lock)) => {
                 // Whoever is first by now; nobody, if all have given up meanwhile.
                 let repository = self.world.event.repository.clone();

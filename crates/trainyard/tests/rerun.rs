@@ -314,7 +314,7 @@ fn reused_background_steps_count() {
 #[test]
 fn after_an_interrupt_and_with_equal_names() {
     let repo = Repo::with(
-        "on: push\njobs:\n  a:\n    name: same\n    runs-on: ubuntu-latest\n    steps: [{run: echo one}, {run: 'test -e $ROOT/go || { echo x > $ROOT/ready; exec sleep 100; }'}]\n  b:\n    name: same\n    runs-on: ubuntu-latest\n    steps: [{run: echo two}]\n",
+        "on: push\njobs:\n  a:\n    name: same\n    needs: b\n    runs-on: ubuntu-latest\n    steps: [{run: echo one}, {run: 'test -e $ROOT/go || { echo x > $ROOT/ready; exec sleep 100; }'}]\n  b:\n    name: same\n    runs-on: ubuntu-latest\n    steps: [{run: echo two}]\n",
     );
     let fifo = repo.path("ready");
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();

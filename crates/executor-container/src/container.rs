@@ -76,6 +76,8 @@ pub struct Running {
     pub user: String,
     /// Its address in the job's network.
     pub address: String,
+    /// This machine's address there, where the engine is this machine's own.
+    pub gateway: String,
     /// Ports of this machine by ports of the container, `5432` → `32768`.
     pub ports: Vec<(String, String)>,
 }
@@ -129,6 +131,13 @@ impl Engine {
             }
         });
         errors
+    }
+
+    /// This machine's address in a network, if it has one there.
+    pub fn gateway(&self, network: &str) -> Option<String> {
+        let found = self.wait(self.docker.inspect_network(network, None)).ok()?;
+        let configs = found.ipam?.config.unwrap_or_default();
+        configs.into_iter().find_map(|c| c.gateway.filter(|g| !g.is_empty()))
     }
 
     /// Looks at a container.
@@ -257,7 +266,10 @@ impl Client {
         let path = env.iter().find_map(|e| e.as_str()?.strip_prefix("PATH="));
         let path = path.unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         let networks = found["NetworkSettings"]["Networks"].as_object();
-        let addresses = networks.into_iter().flatten().map(|(_, n)| text(&n["IPAddress"]));
+        let first = |key: &str| {
+            let values = networks.into_iter().flatten().map(|(_, n)| text(&n[key]));
+            { values }.find(|a| !a.is_empty()).unwrap_or_default()
+        };
         let mut ports: Vec<(String, String)> = Vec::new();
         let bound = found["NetworkSettings"]["Ports"].as_object();
         for (key, bindings) in bound.into_iter().flatten() {
@@ -279,7 +291,8 @@ impl Client {
             out_of_memory: state["OOMKilled"].as_bool().unwrap_or_default(),
             path: path.to_owned(),
             user: text(&config["User"]),
-            address: addresses.into_iter().find(|a| !a.is_empty()).unwrap_or_default(),
+            address: first("IPAddress"),
+            gateway: first("Gateway"),
             ports,
         })
     }

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal};
 use tokio::time::{Instant, sleep};
 use trainyard_job::Exit;
 
-use crate::container::{Client, Create};
+use crate::container::{Client, Create, Running};
 use crate::engine::Engine;
 use crate::error::{ContainerError, Result, engine_words};
 use crate::health::died;
@@ -28,9 +28,9 @@ const PIECE: usize = 64 * 1024;
 /// Bytes of the output in which the engine may say that there is no such program.
 const HEAD: usize = 512;
 
-/// What is done when a container has started, with its first process: what it gives is dropped
+/// What is done when a container has started: what it gives is dropped
 /// when the container has ended.
-pub type OnStart = Box<dyn FnOnce(Option<i32>) -> std::result::Result<Held, String> + Send>;
+pub type OnStart = Box<dyn FnOnce(&Running) -> std::result::Result<Held, String> + Send>;
 
 /// What is kept for as long as a container runs.
 #[derive(Clone)]
@@ -51,9 +51,9 @@ impl std::fmt::Debug for Held {
 
 pub(crate) async fn prepare(
     started: OnStart,
-    pid: Option<i32>,
+    running: Running,
 ) -> std::result::Result<Held, String> {
-    let done = tokio::task::spawn_blocking(move || started(pid)).await;
+    let done = tokio::task::spawn_blocking(move || started(&running)).await;
     done.unwrap_or_else(|e| Err(e.to_string()))
 }
 
@@ -185,7 +185,7 @@ async fn attached(
     let state = client.inspect(id).await?;
     // One that has ended already needs nothing.
     let _held = match state.running {
-        true => match prepare(started, state.pid).await {
+        true => match prepare(started, state).await {
             Ok(held) => Some(held),
             // It may have ended meanwhile, and then needs nothing either.
             Err(_) if !client.inspect(id).await?.running => None,

@@ -223,7 +223,7 @@ async fn start_all(
     }
     let own = look(set).running.into_iter().find(|(name, _)| name.is_empty());
     if let Some((_, running)) = own {
-        match prepare(plan.started, running.pid).await {
+        match prepare(plan.started, running).await {
             Ok(held) => change(set, |s| s.held = Some(held)),
             Err(why) => out.line(&format!("##[warning]{why}")).await,
         }

@@ -76,7 +76,7 @@ fn create(inner: &Shared, grant: &Grant, body: &Value) -> Result<Json<Value>, Fa
     let purpose = Purpose::Artifact { name: name.to_owned(), mime, expires };
     let id = inner.uploads.begin(grant, purpose)?;
     let url = inner.access.sign(grant, "upload", &format!("/upload/{id}"));
-    Ok(Json(json!({"ok": true, "signed_upload_url": format!("{}{url}", inner.base)})))
+    Ok(Json(json!({"ok": true, "signed_upload_url": format!("{}{url}", inner.base())})))
 }
 
 /// What is served must be a type that the client unpacks: it commits zips as `zip`.

@@ -120,7 +120,7 @@ fn create(inner: &Shared, grant: &Grant, body: &Value) -> Result<Json<Value>, Fa
     let id = inner.uploads.begin(grant, purpose)?;
     let url = inner.access.sign(grant, "upload", &format!("/upload/{id}"));
     Ok(Json(
-        json!({"ok": true, "signed_upload_url": format!("{}{url}", inner.base), "message": ""}),
+        json!({"ok": true, "signed_upload_url": format!("{}{url}", inner.base()), "message": ""}),
     ))
 }
 

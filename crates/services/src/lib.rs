@@ -20,9 +20,10 @@ mod git;
 mod oidc;
 mod uploads;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -136,7 +137,17 @@ pub(crate) struct Inner {
 
 type Shared = Arc<Inner>;
 
+tokio::task_local! {
+    /// The address by which the caller of this moment reaches the services, where it is another one.
+    static CALLED_AS: String;
+}
+
 impl Inner {
+    /// The address that goes into answers.
+    pub(crate) fn base(&self) -> String {
+        CALLED_AS.try_with(Clone::clone).unwrap_or_else(|_| self.base.clone())
+    }
+
     /// Caches and artifacts: most jobs never ask, and opening them costs as much as a step.
     pub(crate) fn store(&self) -> Result<Arc<Store>, trainyard_blob::Error> {
         let mut store = self.store.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -157,6 +168,7 @@ pub struct Services {
     /// Closed to stop them.
     stop: Option<std::io::PipeWriter>,
     thread: Option<std::thread::JoinHandle<()>>,
+    others: Arc<std::sync::Mutex<BTreeMap<IpAddr, Weak<Door>>>>,
 }
 
 impl Services {
@@ -186,9 +198,9 @@ impl Services {
         let shared = Arc::clone(&inner);
         let thread = std::thread::Builder::new()
             .name("services".into())
-            .spawn(move || wait_and_serve(listener, wake, shared))
+            .spawn(move || wait_and_serve(listener, wake, shared, None))
             .map_err(|e| failed(&e))?;
-        Ok(Services { inner, stop: Some(stop), thread: Some(thread) })
+        Ok(Services { inner, stop: Some(stop), thread: Some(thread), others: Arc::default() })
     }
 
     /// Lets a job in; what its steps and actions are to be told.
@@ -202,7 +214,7 @@ impl Services {
 
     /// What lets others listen for the services.
     pub fn doors(&self) -> Doors {
-        Doors(Arc::clone(&self.inner))
+        Doors { inner: Arc::clone(&self.inner), others: Arc::clone(&self.others) }
     }
 
     /// Shuts a job out: its tokens and its addresses open nothing any more.
@@ -216,7 +228,11 @@ impl Services {
 /// Lets the services be reached where their own address is not: in containers, whose loopback is
 /// another.
 #[derive(Clone)]
-pub struct Doors(Shared);
+pub struct Doors {
+    inner: Shared,
+    /// Those at other addresses of this machine.
+    others: Arc<std::sync::Mutex<BTreeMap<IpAddr, Weak<Door>>>>,
+}
 
 /// One more place where the services listen, for as long as this lives.
 pub struct Door {
@@ -227,28 +243,59 @@ pub struct Door {
 impl Doors {
     /// The port of their own address.
     pub fn port(&self) -> u16 {
-        let port = self.0.base.rsplit(':').next();
+        let port = self.inner.base.rsplit(':').next();
         port.and_then(|p| p.parse().ok()).unwrap_or_default()
     }
 
-    /// Serves what comes in there, too.
+    /// Their own address, `http://127.0.0.1:PORT`.
+    pub fn base(&self) -> &str {
+        &self.inner.base
+    }
+
+    /// Listens at another address of this machine, too: the door, and what callers there know the
+    /// services as.
+    ///
+    /// # Errors
+    /// When the port is taken there.
+    pub fn at(&self, address: IpAddr) -> std::io::Result<(Arc<Door>, String)> {
+        let place = SocketAddr::from((address, self.port()));
+        let base = format!("http://{place}");
+        let mut others = self.others.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(door) = others.get(&address).and_then(Weak::upgrade) {
+            return Ok((door, base));
+        }
+        let listener = listen_early(place)?;
+        let door = Arc::new(self.serve(listener, Some(base.clone()))?);
+        others.insert(address, Arc::downgrade(&door));
+        Ok((door, base))
+    }
+
+    /// Serves what comes in there, under their own address.
     ///
     /// # Errors
     /// When there are no pipes or threads to be had.
     pub fn open(&self, listener: std::net::TcpListener) -> std::io::Result<Door> {
+        self.serve(listener, None)
+    }
+
+    fn serve(
+        &self,
+        listener: std::net::TcpListener,
+        called: Option<String>,
+    ) -> std::io::Result<Door> {
         listener.set_nonblocking(true)?;
         let (wake, stop) = std::io::pipe()?;
-        let shared = Arc::clone(&self.0);
+        let shared = Arc::clone(&self.inner);
         let thread = std::thread::Builder::new()
             .name("services".into())
-            .spawn(move || wait_and_serve(listener, wake, shared))?;
+            .spawn(move || wait_and_serve(listener, wake, shared, called))?;
         Ok(Door { stop: Some(stop), thread: Some(thread) })
     }
 }
 
 impl std::fmt::Debug for Doors {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Doors").field(&self.0.base).finish()
+        f.debug_tuple("Doors").field(&self.inner.base).finish()
     }
 }
 
@@ -276,8 +323,25 @@ impl Drop for Services {
     }
 }
 
+/// Listens at an address that may be about to be there: engines give a network its address when its
+/// first container starts.
+fn listen_early(place: SocketAddr) -> std::io::Result<std::net::TcpListener> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+    let family = if place.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_ip_freebind(&socket, true)?;
+    bind(&socket, &place)?;
+    listen(&socket, 128)?;
+    Ok(std::net::TcpListener::from(socket))
+}
+
 /// Waits for the first call, and only then makes what serves it: most jobs never call.
-fn wait_and_serve(listener: std::net::TcpListener, stop: std::io::PipeReader, inner: Shared) {
+fn wait_and_serve(
+    listener: std::net::TcpListener,
+    stop: std::io::PipeReader,
+    inner: Shared,
+    name: Option<String>,
+) {
     use rustix::event::{PollFd, PollFlags, poll};
     let called = loop {
         let mut fds = [PollFd::new(&listener, PollFlags::IN), PollFd::new(&stop, PollFlags::IN)];
@@ -296,7 +360,14 @@ fn wait_and_serve(listener: std::net::TcpListener, stop: std::io::PipeReader, in
     };
     runtime.block_on(async move {
         let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-        let app = router(inner);
+        let mut app = router(inner);
+        if let Some(name) = name {
+            app = app.layer(axum::middleware::from_fn(
+                move |request: axum::extract::Request, next: axum::middleware::Next| {
+                    CALLED_AS.scope(name.clone(), next.run(request))
+                },
+            ));
+        }
         let stopped = tokio::task::spawn_blocking(move || {
             let mut byte = [0];
             // Nothing is ever written: it ends when the other side is closed.

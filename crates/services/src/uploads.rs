@@ -395,7 +395,7 @@ pub(crate) fn download_url(
     let safe = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
     let name: String = name.chars().map(safe).take(100).collect();
     let path = format!("/download/{kind}/{id}/{name}");
-    format!("{}{}", inner.base, inner.access.sign(grant, "download", &path))
+    format!("{}{}", inner.base(), inner.access.sign(grant, "download", &path))
 }
 
 /// `GET` of a blob by a signed address.

@@ -71,7 +71,7 @@ pub(crate) async fn comment(
         let id = written.id()?;
         let comment = json!({
             "id": id, "body": text, "user": bot(), "created_at": now(), "updated_at": now(),
-            "url": format!("{}/api/repos/{}/issues/comments/{id}", inner.base, facts.slug),
+            "url": format!("{}/api/repos/{}/issues/comments/{id}", inner.base(), facts.slug),
             "html_url": format!("{}/{}/issues/{number}#issuecomment-{id}", facts.server, facts.slug),
         });
         written.comments.push((number, comment.clone()));

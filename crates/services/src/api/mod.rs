@@ -215,7 +215,7 @@ fn paged(
     let from = (page - 1).saturating_mul(size).min(rows.len());
     let to = from.saturating_add(size).min(rows.len());
     let pages = rows.len().div_ceil(size).max(1);
-    let address = |page: usize| format!("<{}{path}?per_page={size}&page={page}>", inner.base);
+    let address = |page: usize| format!("<{}{path}?per_page={size}&page={page}>", inner.base());
     let mut links = Vec::new();
     if page < pages {
         links.push(format!("{}; rel=\"next\"", address(page + 1)));

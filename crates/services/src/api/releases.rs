@@ -90,7 +90,7 @@ pub(crate) async fn create(
     let release = {
         let mut written = inner.forge.written();
         let id = written.id()?;
-        let base = format!("{}/api/repos/{}/releases/{id}", inner.base, facts.slug);
+        let base = format!("{}/api/repos/{}/releases/{id}", inner.base(), facts.slug);
         let release = json!({
             "id": id, "tag_name": tag, "name": body["name"], "body": body["body"],
             "draft": body["draft"] == true, "prerelease": body["prerelease"] == true,
@@ -182,7 +182,7 @@ pub(crate) async fn upload(
     };
     let artifact = inner.store()?.save_artifact(&new, draft)?;
     let slug = &inner.forge.repository.slug;
-    let url = format!("{}/api/repos/{slug}/releases/assets/{}", inner.base, artifact.id);
+    let url = format!("{}/api/repos/{slug}/releases/assets/{}", inner.base(), artifact.id);
     let asset = json!({
         "id": artifact.id, "name": file, "label": query.get("label"), "state": "uploaded",
         "content_type": mime, "size": artifact.size, "url": url, "browser_download_url": url,

@@ -54,7 +54,7 @@ pub(crate) fn value(inner: &Inner) -> Value {
         for (key, default) in defaults {
             map.entry(key).or_insert(default);
         }
-        map.insert("url".into(), json!(format!("{}/api/repos/{}", inner.base, facts.slug)));
+        map.insert("url".into(), json!(format!("{}/api/repos/{}", inner.base(), facts.slug)));
     }
     value
 }
@@ -89,7 +89,7 @@ pub(crate) async fn commit_value(inner: &Inner, sha: &str) -> Result<Value, Faul
     let parts: Vec<&str> = text.splitn(10, '\0').collect();
     let part = |i: usize| parts.get(i).copied().unwrap_or_default();
     let facts = &inner.forge.repository;
-    let url = format!("{}/api/repos/{}/commits/{}", inner.base, facts.slug, part(0));
+    let url = format!("{}/api/repos/{}/commits/{}", inner.base(), facts.slug, part(0));
     let parents: Vec<Value> = part(8).split_whitespace().map(|p| json!({"sha": p})).collect();
     Ok(json!({
         "sha": part(0), "url": url,

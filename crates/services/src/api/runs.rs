@@ -129,7 +129,7 @@ pub(crate) async fn run(
 
 fn value(inner: &Inner, artifact: &Artifact) -> Value {
     let slug = &inner.forge.repository.slug;
-    let url = format!("{}/api/repos/{slug}/actions/artifacts/{}", inner.base, artifact.id);
+    let url = format!("{}/api/repos/{slug}/actions/artifacts/{}", inner.base(), artifact.id);
     let expired = artifact.expires.is_some_and(|e| e < jiff::Timestamp::now().as_millisecond());
     json!({
         "id": artifact.id, "name": artifact.name, "size_in_bytes": artifact.size,

@@ -210,7 +210,7 @@ fn engines(
         findings.push(lacks(
             "engine's reach",
             State::Absent,
-            "containers of Docker's own user: caches, artifacts and identity tokens are not reached from within, and paths outside the workspace not from without",
+            "root's engine: built-in actions see no container's files but the workspace and the home folder",
             "Podman, or Docker in rootless mode, has neither limit",
         ));
     }

@@ -40,7 +40,7 @@ fn repository(workflow: &str) -> std::path::PathBuf {
         (
             "act/Dockerfile",
             format!(
-                "FROM {BUSYBOX}\nCMD [\"sh\", \"-c\", \"touch by-action; chown 33 by-action; echo action as $(id -u)\"]\n"
+                "FROM {BUSYBOX}\nCMD [\"sh\", \"-c\", \"touch by-action; chown 33 by-action; echo action as $(id -u); wget -q -O - ${{ACTIONS_RESULTS_URL}}oidc/.well-known/openid-configuration | cut -c1-9\"]\n"
             ),
         ),
     ] {
@@ -137,7 +137,8 @@ jobs:
       - uses: actions/checkout@v4
       - run: 'mkdir d; touch d/made ~/made; chown 1234 d'
       - uses: ./act
-      - run: 'wget -q -O - ${{GITHUB_API_URL%/api}}/ || echo services out of reach'
+      - run: wget -q -O - ${{GITHUB_API_URL%/api}}/oidc/.well-known/openid-configuration | head -c 9
+      - run: 'api=${{{{ github.api_url }}}}; wget -q -O - ${{api%/api}}/oidc/.well-known/openid-configuration | head -c 9'
   b:
     runs-on: ubuntu-latest
     steps: [{{uses: actions/checkout@v4}}, {{uses: ./act}}, {{run: 'rm by-action && echo removed'}}]
@@ -155,11 +156,8 @@ jobs:
     let ran = run(&folder, Some(&host), &["run", "--keep-workspaces", "always"]);
     service.kill().unwrap();
     service.wait().unwrap();
-    ran.shows("action as 0")
-        .shows("removed")
-        .shows("caches, artifacts and identity tokens cannot be reached within the container: this user may not enter the container")
-        .shows("services out of reach")
-        .exits(0);
+    assert_eq!(ran.out.lines().filter(|l| l.starts_with("{\"issuer\"")).count(), 4, "{}", ran.out);
+    ran.shows("action as 0").shows("removed").hides("cannot be reached").exits(0);
     let owner = folder.metadata().unwrap().uid();
     assert_eq!(foreign(&folder.join("data"), owner), Vec::<String>::new());
     std::fs::remove_dir_all(folder).unwrap();

@@ -6,8 +6,8 @@
 //! stays as it is. It works wherever this user may enter the container: as root, and with an
 //! engine that runs as this user.
 //!
-//! Deliberately absent: Docker's engine used without being root, whose containers this user may
-//! not enter.
+//! Where that is not so, as with root's engine and its socket, containers call this machine at its
+//! address in their network instead, and what they are told has that address in it.
 
 use std::io::{self, IoSlice, IoSliceMut, Read};
 use std::mem::MaybeUninit;

@@ -20,7 +20,7 @@ use trainyard_job::container::{ContainerSpec, ContainersReady, ContainersSpec};
 use trainyard_job::shell::split;
 use trainyard_model::Value;
 
-use trainyard_services::Doors;
+use trainyard_services::{Door, Doors};
 
 pub use door::open as open_door;
 pub use paths::{EXTERNALS, PathMap};
@@ -103,6 +103,10 @@ pub struct JobContainers {
     doors: Option<Doors>,
     /// The job's own container, as it was asked for.
     spec: Option<ContainerSpec>,
+    /// The services' address and what containers know it as, where those are two.
+    called: Arc<OnceLock<(String, String)>>,
+    /// Where they listen for containers without a network of the job's own.
+    door: Option<Arc<Door>>,
 }
 
 /// What a job's containers are made with.
@@ -148,6 +152,8 @@ impl JobContainers {
             network: None,
             doors: settings.doors,
             spec: None,
+            called: Arc::default(),
+            door: None,
         }
     }
 
@@ -250,17 +256,60 @@ impl JobContainers {
     /// Lets the services in.
     fn on_start(&self) -> OnStart {
         let doors = self.doors.clone();
-        Box::new(move |pid| {
+        let called = Arc::clone(&self.called);
+        Box::new(move |running| {
             let Some(doors) = doors else { return Ok(Held::new(())) };
-            let found = pid.ok_or_else(|| "its processes are not on this machine".to_owned());
-            let opened = found.and_then(|pid| {
-                let listener = door::listen(pid, doors.port())?;
-                doors.open(listener).map_err(|e| e.to_string())
-            });
-            opened.map(Held::new).map_err(|why| {
-                format!("caches, artifacts and identity tokens cannot be reached within the container: {why}")
-            })
+            let out_of_reach = |why: &str| {
+                format!(
+                    "caches, artifacts and identity tokens cannot be reached within the container: {why}"
+                )
+            };
+            let pid = running.pid.ok_or("its processes are not on this machine");
+            let pid = pid.map_err(out_of_reach)?;
+            // With another address in its variables already it is in.
+            if called.get().is_some() {
+                return Ok(Held::new(()));
+            }
+            let opened = door::listen(pid, doors.port())
+                .and_then(|listener| doors.open(listener).map_err(|e| e.to_string()));
+            let why = match opened {
+                Ok(door) => return Ok(Held::new(door)),
+                Err(why) => why,
+            };
+            let address = running.gateway.parse().map_err(|_| out_of_reach(&why))?;
+            let (door, base) = doors.at(address).map_err(|e| out_of_reach(&e.to_string()))?;
+            let _ = called.set((doors.base().to_owned(), base));
+            Ok(Held::new(door))
         })
+    }
+
+    /// Before the container of a Docker action is made, whose variables must be right by then: an
+    /// engine of another user is reached at this machine's address in the container's network. The
+    /// engine's own network may be anybody's, so the action gets one of the job's.
+    fn let_in(&mut self, engine: &Engine) {
+        let foreign = !engine.rootless && !rustix::process::geteuid().is_root();
+        let Some(doors) = self.doors.as_ref().filter(|_| foreign && self.called.get().is_none())
+        else {
+            return;
+        };
+        let name = format!("{}-net", self.prefix);
+        if !self.has_network() && engine.create_network(&name, &self.labels).is_ok() {
+            self.set.lock().unwrap_or_else(PoisonError::into_inner).network = Some(name.clone());
+            self.network = Some(name.clone());
+        }
+        let address = engine.gateway(&name).and_then(|g| g.parse().ok());
+        if let Some((door, base)) = address.and_then(|address| doors.at(address).ok()) {
+            let _ = self.called.set((doors.base().to_owned(), base));
+            self.door = Some(door);
+        }
+    }
+
+    /// A text with the address of the services by which the container knows them.
+    pub fn called(&self, text: &str) -> String {
+        match self.called.get() {
+            Some((ours, theirs)) => text.replace(ours, theirs),
+            None => text.to_owned(),
+        }
     }
 
     fn name(&mut self, what: &str) -> String {
@@ -443,7 +492,8 @@ impl JobContainers {
     ) -> Result<Task, String> {
         let inner = self.inner.get().ok_or("the job's container does not run")?;
         let mut env: Vec<(String, String)> =
-            env.iter().map(|(k, v)| (k.clone(), self.map.inside(v))).collect();
+            env.iter().map(|(k, v)| (self.called(k), self.called(&self.map.inside(v)))).collect();
+        self.add_gateway(&mut env);
         let own = get(&env, "PATH").map(str::to_owned);
         let base = own.unwrap_or_else(|| inner.path.clone());
         let full: Vec<String> = path.iter().map(|p| self.map.inside(p)).chain([base]).collect();
@@ -490,8 +540,13 @@ impl JobContainers {
         std::fs::create_dir_all(&home)
             .map_err(|e| format!("cannot create {}: {e}", home.display()))?;
         let map = PathMap::of_action(&self.workspace);
-        let mut env: Vec<(String, String)> =
-            env.iter().map(|(k, v)| (k.clone(), map.inside(&self.outside(v)))).collect();
+        self.let_in(&engine);
+        let network = self.network.clone().filter(|_| self.has_network());
+        let mut env: Vec<(String, String)> = env
+            .iter()
+            .map(|(k, v)| (self.called(k), self.called(&map.inside(&self.outside(v)))))
+            .collect();
+        self.add_gateway(&mut env);
         set(&mut env, "HOME", paths::HOME);
         if get(&env, "CI").is_none() {
             set(&mut env, "CI", "true");
@@ -516,13 +571,25 @@ impl JobContainers {
             command: args,
             workdir: Some("/github/workspace".into()),
             volumes,
-            network: self.network.clone().filter(|_| self.has_network()),
+            network,
             hosts,
             ..Create::default()
         };
         let folders = ["/github/workspace", paths::HOME, "/github/runner_temp"];
         let back = self.give_back(&engine, &map, &folders);
         engine.once(source, self.pull, None, create, self.on_start(), back).map_err(|e| e.said())
+    }
+
+    /// No proxy knows this machine's address in a container's network.
+    fn add_gateway(&self, env: &mut Vec<(String, String)>) {
+        let Some((_, theirs)) = self.called.get() else { return };
+        let host =
+            theirs.trim_start_matches("http://").rsplit_once(':').map_or("", |(host, _)| host);
+        for name in ["no_proxy", "NO_PROXY"] {
+            if let Some(value) = get(env, name).map(|value| format!("{value},{host}")) {
+                set(env, name, &value);
+            }
+        }
     }
 
     fn has_network(&self) -> bool {

@@ -128,7 +128,8 @@ fn in_container(
     let mut env = into_container(process, around);
     let command = match &process.kind {
         ProcessKind::Script { shell, script } => {
-            let file = write_script(id, shell.extension, script, around)?;
+            let script = around.containers.called(script);
+            let file = write_script(id, shell.extension, &script, around)?;
             // The file stands within an argument, so it is the container's name of it.
             let file = around.containers.inside(&file);
             let args = shell.args.iter().map(|a| a.replace("{0}", &file));

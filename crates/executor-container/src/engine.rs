@@ -15,6 +15,11 @@ use crate::raw::{Address, ping};
 
 /// Seconds that one answer of the engine may take; builds and pulls answer in streams.
 const PATIENCE: u64 = 600;
+/// What the folder of a service's socket begins with; the call's process follows.
+const FOLDER: &str = "trainyard-podman-";
+/// Seconds that Podman's service outlives its last connection: one is held for as long as this call
+/// lives, so that after a kill of it the service goes by itself.
+const IDLE: u32 = 5;
 /// How long Podman's service may take to listen.
 const SERVICE_START: Duration = Duration::from_secs(20);
 
@@ -161,6 +166,7 @@ impl std::fmt::Debug for Engine {
 struct Service {
     child: Child,
     folder: PathBuf,
+    held: Option<std::os::unix::net::UnixStream>,
 }
 
 impl Drop for Service {
@@ -294,11 +300,12 @@ fn serve(program: &Path) -> Result<(PathBuf, Service)> {
     // The path of a socket is short: no place in the data folder.
     let base = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|p| p.is_dir());
     let base = base.unwrap_or_else(std::env::temp_dir);
-    let folder = base.join(format!("trainyard-podman-{}", std::process::id()));
+    let folder = base.join(format!("{FOLDER}{}", std::process::id()));
     let failed = |why: String| {
         ContainerError::new(format!("`podman system service` does not start: {why}"))
             .hint("`podman info` tells what is missing")
     };
+    remove_left(&base);
     let _ = std::fs::remove_dir_all(&folder);
     make_private(&folder).map_err(|e| failed(format!("{}: {e}", folder.display())))?;
     let socket = folder.join("podman.sock");
@@ -307,7 +314,7 @@ fn serve(program: &Path) -> Result<(PathBuf, Service)> {
     let errors = file.try_clone().map_err(|e| failed(e.to_string()))?;
     let mut command = Command::new(program);
     command
-        .args(["system", "service", "--time=0"])
+        .args(["system", "service", &format!("--time={IDLE}")])
         .arg(format!("unix://{}", socket.display()))
         .stdin(Stdio::null())
         .stdout(Stdio::from(file))
@@ -318,10 +325,11 @@ fn serve(program: &Path) -> Result<(PathBuf, Service)> {
         command.process_group(0);
     }
     let child = command.spawn().map_err(|e| failed(e.to_string()))?;
-    let mut service = Service { child, folder };
+    let mut service = Service { child, folder, held: None };
     let began = Instant::now();
     loop {
-        if std::os::unix::net::UnixStream::connect(&socket).is_ok() {
+        if let Ok(connection) = std::os::unix::net::UnixStream::connect(&socket) {
+            service.held = Some(connection);
             return Ok((socket, service));
         }
         let ended = service.child.try_wait().ok().flatten();
@@ -332,6 +340,18 @@ fn serve(program: &Path) -> Result<(PathBuf, Service)> {
         }
         // Nothing tells of a socket that is about to be there but the socket itself.
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Removes the folders of calls that were killed.
+fn remove_left(base: &Path) {
+    for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name.strip_prefix(FOLDER).and_then(|pid| pid.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            // Another user's stays.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
     }
 }
 

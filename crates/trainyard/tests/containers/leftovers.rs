@@ -87,8 +87,11 @@ fn after_a_kill_the_next_call_cleans_up() {
     let next = Repo::with(&format!(
         "on: push\njobs: {{a: {{runs-on: ubuntu-latest, container: {BUSYBOX}, steps: [{{run: echo next}}]}}}}\n"
     ));
+    let socket = std::env::temp_dir().join(format!("trainyard-podman-{id}"));
+    assert!(socket.exists(), "a kill leaves the folder of its engine's service");
     run(&next, &[]).shows("next").exits(0);
     assert_eq!(left(id), "");
+    assert!(!socket.exists());
 }
 
 fn a_container_that_dies() {

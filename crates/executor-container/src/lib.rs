@@ -10,6 +10,7 @@
 
 mod auth;
 mod container;
+mod context;
 mod engine;
 mod error;
 mod health;

@@ -230,6 +230,12 @@ impl Client {
         made.map(|m| m.id).map_err(|e| ContainerError::api(&doing, &e))
     }
 
+    /// Makes a container's namespaces and its network without starting it; whether that worked.
+    pub(crate) async fn init(&self, id: &str) -> bool {
+        let path = format!("/v4.0.0/libpod/containers/{id}/init");
+        self.raw("POST", &path, None).await.is_ok_and(|(status, _)| (200..=304).contains(&status))
+    }
+
     pub(crate) async fn start(&self, id: &str, image: &str) -> Result<()> {
         let doing = format!("the container of '{image}' does not start");
         self.docker.start_container(id, None).await.map_err(|e| ContainerError::api(&doing, &e))

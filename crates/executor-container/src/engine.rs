@@ -17,9 +17,6 @@ use crate::raw::{Address, ping};
 const PATIENCE: u64 = 600;
 /// What the folder of a service's socket begins with; the call's process follows.
 const FOLDER: &str = "trainyard-podman-";
-/// Seconds that Podman's service outlives its last connection: one is held for as long as this call
-/// lives, so that after a kill of it the service goes by itself.
-const IDLE: u32 = 5;
 /// How long Podman's service may take to listen.
 const SERVICE_START: Duration = Duration::from_secs(20);
 
@@ -166,7 +163,6 @@ impl std::fmt::Debug for Engine {
 struct Service {
     child: Child,
     folder: PathBuf,
-    held: Option<std::os::unix::net::UnixStream>,
 }
 
 impl Drop for Service {
@@ -314,7 +310,7 @@ fn serve(program: &Path) -> Result<(PathBuf, Service)> {
     let errors = file.try_clone().map_err(|e| failed(e.to_string()))?;
     let mut command = Command::new(program);
     command
-        .args(["system", "service", &format!("--time={IDLE}")])
+        .args(["system", "service", "--time=0"])
         .arg(format!("unix://{}", socket.display()))
         .stdin(Stdio::null())
         .stdout(Stdio::from(file))
@@ -325,11 +321,10 @@ fn serve(program: &Path) -> Result<(PathBuf, Service)> {
         command.process_group(0);
     }
     let child = command.spawn().map_err(|e| failed(e.to_string()))?;
-    let mut service = Service { child, folder, held: None };
+    let mut service = Service { child, folder };
     let began = Instant::now();
     loop {
-        if let Ok(connection) = std::os::unix::net::UnixStream::connect(&socket) {
-            service.held = Some(connection);
+        if std::os::unix::net::UnixStream::connect(&socket).is_ok() {
             return Ok((socket, service));
         }
         let ended = service.child.try_wait().ok().flatten();
@@ -343,14 +338,29 @@ fn serve(program: &Path) -> Result<(PathBuf, Service)> {
     }
 }
 
-/// Removes the folders of calls that were killed.
+/// Ends the services of calls that were killed, and removes their folders.
 fn remove_left(base: &Path) {
     for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let pid = name.strip_prefix(FOLDER).and_then(|pid| pid.parse::<u32>().ok());
         if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            end_service(&entry.path());
             // Another user's stays.
             let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+fn end_service(folder: &Path) {
+    let address = format!("unix://{}/podman.sock", folder.display());
+    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = process.file_name().to_string_lossy().into_owned();
+        let Some(pid) = name.parse().ok().and_then(rustix::process::Pid::from_raw) else {
+            continue;
+        };
+        let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        if line.split(|b| *b == 0).any(|word| word == address.as_bytes()) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
     }
 }

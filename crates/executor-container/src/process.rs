@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use trainyard_job::Exit;
 
 use crate::container::{Client, Create, Running};
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineKind};
 use crate::error::{ContainerError, Result, engine_words};
 use crate::health::died;
 use crate::set::GiveBack;
@@ -181,10 +181,14 @@ async fn attached(
     let attached = client.docker.attach_container(id, Some(options)).await;
     let mut attached =
         attached.map_err(|e| ContainerError::api("the container cannot be listened to", &e))?;
-    client.start(id, image).await?;
+    // Podman makes a container's network before its process, so that all is ready by then.
+    let early = client.kind == EngineKind::Podman && client.init(id).await;
+    if !early {
+        client.start(id, image).await?;
+    }
     let state = client.inspect(id).await?;
     // One that has ended already needs nothing.
-    let _held = match state.running {
+    let _held = match state.running || early {
         true => match prepare(started, state).await {
             Ok(held) => Some(held),
             // It may have ended meanwhile, and then needs nothing either.
@@ -196,6 +200,9 @@ async fn attached(
         },
         false => None,
     };
+    if early {
+        client.start(id, image).await?;
+    }
     let mut ended: Option<Instant> = None;
     loop {
         let limit = ended.map_or(ASK, |at| (at + DRAIN).saturating_duration_since(Instant::now()));

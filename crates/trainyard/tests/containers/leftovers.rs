@@ -48,7 +48,7 @@ fn waiting() -> Repo {
 jobs:
   a:
     runs-on: ubuntu-latest
-    container: {{image: {BUSYBOX}, volumes: ['trainyard-left-volume:/v', '{signals}:/signals']}}
+    container: {{image: {BUSYBOX}, volumes: ['{volume}:/v', '{signals}:/signals']}}
     services: {{s: {{image: {BUSYBOX}, entrypoint: sleep, command: '1000'}}}}
     steps:
       - run: |
@@ -57,6 +57,8 @@ jobs:
           while :; do sleep 0.1; done
       - {{run: 'echo cleanup in the container: $(ls -d /github/home)', if: always()}}
 ",
+        // A name of this test's own, like those that other tests run beside it.
+        volume = repo.path("..").canonicalize().unwrap().file_name().unwrap().to_string_lossy(),
         signals = signals.display()
     );
     repo.file(".github/workflows/ci.yml", &text).commit("first");

@@ -109,6 +109,11 @@ pub struct JobContainers {
     door: Option<Arc<Door>>,
 }
 
+/// Whether it is root's engine, and this user is another.
+fn is_foreign(engine: &Engine) -> bool {
+    !engine.rootless && !rustix::process::geteuid().is_root()
+}
+
 /// What a job's containers are made with.
 #[derive(Debug, Clone)]
 pub struct ContainerSettings {
@@ -257,6 +262,7 @@ impl JobContainers {
     fn on_start(&self) -> OnStart {
         let doors = self.doors.clone();
         let called = Arc::clone(&self.called);
+        let foreign = self.engines.used().is_some_and(|engine| is_foreign(&engine));
         Box::new(move |running| {
             let Some(doors) = doors else { return Ok(Held::new(())) };
             let out_of_reach = |why: &str| {
@@ -276,6 +282,10 @@ impl JobContainers {
                 Ok(door) => return Ok(Held::new(door)),
                 Err(why) => why,
             };
+            // Only root's own engine has an address of this machine there.
+            if !foreign {
+                return Err(out_of_reach(&why));
+            }
             let address = running.gateway.parse().map_err(|_| out_of_reach(&why))?;
             let (door, base) = doors.at(address).map_err(|e| out_of_reach(&e.to_string()))?;
             let _ = called.set((doors.base().to_owned(), base));
@@ -287,7 +297,7 @@ impl JobContainers {
     /// engine of another user is reached at this machine's address in the container's network. The
     /// engine's own network may be anybody's, so the action gets one of the job's.
     fn let_in(&mut self, engine: &Engine) {
-        let foreign = !engine.rootless && !rustix::process::geteuid().is_root();
+        let foreign = is_foreign(engine);
         let Some(doors) = self.doors.as_ref().filter(|_| foreign && self.called.get().is_none())
         else {
             return;

@@ -215,8 +215,11 @@ impl Client {
 
     /// Makes a container; its id.
     pub(crate) async fn create(&self, wanted: &Create) -> Result<String> {
-        let devices = wanted.options.gpus.is_some() || !wanted.options.cdi.is_empty();
-        if devices && self.kind == EngineKind::Podman {
+        let options = &wanted.options;
+        // Podman passes over a runtime or a platform that Docker's API names.
+        let own = options.runtime.is_some() || options.platform.is_some();
+        let devices = options.gpus.is_some() || !options.cdi.is_empty();
+        if (devices || own) && self.kind == EngineKind::Podman {
             return self.create_with_devices(wanted).await;
         }
         let name = wanted.options.name.as_ref().unwrap_or(&wanted.name);

@@ -103,6 +103,7 @@ impl Client {
             "CMD" => test[1..].to_vec(),
             _ => test.to_vec(),
         };
+        let mut pause = LOOK.min(interval);
         loop {
             let state = self.inspect_raw(id).await?["State"].take();
             if state["Running"] != true {
@@ -118,7 +119,9 @@ impl Client {
                     let last = text.lines().last().unwrap_or_default().to_owned();
                     return Ok(Health::Unhealthy(format!("its health check fails: {last}")));
                 }
-                sleep(interval.min(LOOK)).await;
+                // Sooner than the interval at first, as most services need a moment only.
+                sleep(pause).await;
+                pause = (pause * 2).min(interval.max(LOOK));
                 continue;
             }
             let health = &state["Health"];

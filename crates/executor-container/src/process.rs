@@ -375,7 +375,13 @@ async fn run_exec(
         && (never.contains("executable file") && never.contains("not found")
             || never.contains("no such file or directory"))
     {
-        return Ok(Exit::NotStarted(not_there(exec)));
+        let directory = exec.directory.as_deref().unwrap_or_default();
+        return Ok(Exit::NotStarted(match never.contains("chdir") {
+            true => {
+                format!("The working directory {directory} does not exist in the job's container")
+            }
+            false => not_there(exec),
+        }));
     }
     if code != Some(0) && !stopped {
         let state = client.inspect(&exec.container).await;

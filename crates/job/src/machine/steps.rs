@@ -254,7 +254,12 @@ impl JobMachine {
         let Some(step) = frame.current.as_ref().and_then(|c| frame.steps.get(c.index)) else {
             return false;
         };
-        let Some(condition) = self.stage_condition(id, step) else { return true };
+        let Some(condition) = self.stage_condition(id, step) else {
+            // Containers start on success() and stop always (`ContainerOperationProvider.cs`).
+            let starting = matches!(step.kind, StepKind::Containers)
+                && frame.current.as_ref().is_some_and(|c| c.stage == Stage::Pre);
+            return !starting;
+        };
         evaluate(&condition.tree, &self.cancelling_environment(id)).is_ok_and(|v| v.is_truthy())
     }
 

@@ -13,6 +13,7 @@ pub const ALL: &[Test] = &[
     ("a_step_is_interrupted_in_its_container", a_step_is_interrupted_in_its_container),
     ("after_a_kill_the_next_call_cleans_up", after_a_kill_the_next_call_cleans_up),
     ("a_container_that_dies", a_container_that_dies),
+    ("a_wait_for_health_is_interrupted", a_wait_for_health_is_interrupted),
 ];
 
 /// A run whose step has said that it is there: through a pipe in a folder that its container has,
@@ -37,12 +38,46 @@ fn rest(child: &mut Child) -> String {
     out
 }
 
-fn waiting() -> Repo {
+/// A repository, and a folder with a pipe beside it.
+fn signalling() -> (Repo, std::path::PathBuf) {
     let repo = Repo::empty();
     let signals = repo.path("../signals");
     std::fs::create_dir(&signals).unwrap();
     let mode = rustix::fs::Mode::RWXU;
     rustix::fs::mkfifoat(rustix::fs::CWD, signals.join("here"), mode).unwrap();
+    (repo, signals)
+}
+
+fn a_wait_for_health_is_interrupted() {
+    let (repo, signals) = signalling();
+    let text = format!(
+        "on: push
+jobs:
+  a:
+    runs-on: ubuntu-latest
+    services:
+      s:
+        image: {BUSYBOX}
+        entrypoint: sleep
+        command: '1000'
+        volumes: ['{}:/signals']
+        options: --health-cmd \"echo here > /signals/here; false\" --health-interval 20s --health-retries 100
+    steps: [{{run: echo NEVER}}]
+",
+        signals.display()
+    );
+    repo.file(".github/workflows/ci.yml", &text).commit("first");
+    let mut child = started(&repo);
+    let id = child.id();
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let out = rest(&mut child);
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{out}");
+    assert!(out.contains("a: cancelled") && !out.contains("✓ a · Run"), "{out}");
+    assert_eq!(left(id), "");
+}
+
+fn waiting() -> Repo {
+    let (repo, signals) = signalling();
     let text = format!(
         "on: push
 jobs:

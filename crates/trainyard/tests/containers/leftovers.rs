@@ -118,14 +118,14 @@ fn after_a_kill_the_next_call_cleans_up() {
     let repo = waiting();
     let mut child = started(&repo);
     let id = child.id();
+    let socket = std::env::temp_dir().join(format!("trainyard-podman-{id}"));
+    assert!(left(id).contains("container") && socket.exists(), "nothing was found while it ran");
     kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
     child.wait().unwrap();
-    assert!(left(id).contains("container"), "a kill leaves its containers");
+    // A call of another test may be the next one, too.
     let next = Repo::with(&format!(
         "on: push\njobs: {{a: {{runs-on: ubuntu-latest, container: {BUSYBOX}, steps: [{{run: echo next}}]}}}}\n"
     ));
-    let socket = std::env::temp_dir().join(format!("trainyard-podman-{id}"));
-    assert!(socket.exists(), "a kill leaves the folder of its engine's service");
     run(&next, &[]).shows("next").exits(0);
     assert_eq!(left(id), "");
     assert!(!socket.exists());

@@ -127,7 +127,9 @@ fn after_a_kill_the_next_call_cleans_up() {
         "on: push\njobs: {{a: {{runs-on: ubuntu-latest, container: {BUSYBOX}, steps: [{{run: echo next}}]}}}}\n"
     ));
     run(&next, &[]).shows("next").exits(0);
-    assert_eq!(left(id), "");
+    // Where a neighbour was first, its removal may still be under way; each look asks the engine.
+    let gone = (0..50).any(|_| left(id).is_empty());
+    assert!(gone, "{}", left(id));
     assert!(!socket.exists());
 }
 

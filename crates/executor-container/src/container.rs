@@ -152,7 +152,7 @@ impl Engine {
 
 /// Whether a process of this machine is that of the container: an engine in a virtual machine
 /// tells numbers of that machine.
-fn is_here(pid: i32, id: &str) -> bool {
+pub(crate) fn is_here(pid: i32, id: &str) -> bool {
     let tells = |file: &str| {
         let text = std::fs::read_to_string(format!("/proc/{pid}/{file}"));
         text.is_ok_and(|t| t.contains(id))

@@ -429,6 +429,10 @@ async fn signal(client: &Client, id: &str, exec: &Exec, stop: Stop) {
     let Some(pid) = state.pid.and_then(|p| i32::try_from(p).ok()).filter(|p| *p > 1) else {
         return;
     };
+    // An engine in a virtual machine tells numbers of that machine: here they are others'.
+    if !crate::container::is_here(pid, &exec.container) {
+        return;
+    }
     let family = match stop {
         Stop::Kill => family(pid),
         _ => vec![pid],
@@ -441,9 +445,11 @@ async fn signal(client: &Client, id: &str, exec: &Exec, stop: Stop) {
         }
     }
     if !refused.is_empty() {
-        let mut command = vec!["kill".to_owned(), format!("-{name}")];
+        // The shell's own: slim images have no program of that name.
+        let script = "kill -s \"$0\" \"$@\"".to_owned();
+        let mut command = vec!["sh".to_owned(), "-c".to_owned(), script, name.to_owned()];
         command.extend(refused.iter().map(i32::to_string));
-        // An image without `kill` keeps the process until its container goes.
+        // An image without a shell keeps the process until its container goes.
         let _ = quiet_exec(client, &exec.container, &command, Some("0")).await;
     }
 }

@@ -384,6 +384,10 @@ impl JobContainers {
         mounts.append(&mut create.volumes);
         create.volumes = mounts;
         if let Some(socket) = self.socket()? {
+            // Engines take one mount of a place.
+            let place = |v: &Volume| v.target != socket.target;
+            create.volumes.retain(place);
+            create.options.volumes.retain(place);
             create.volumes.push(socket);
         }
         let externals = self.workspace.temp.join("_externals");

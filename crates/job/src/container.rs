@@ -69,7 +69,9 @@ fn list(value: &Value, key: &str) -> Vec<String> {
 /// When its credentials are not whole.
 pub fn read(value: &Value) -> Result<Option<ContainerSpec>, String> {
     let Value::Object(_) = value else {
-        let image = value.to_text().trim().to_owned();
+        let image = value.to_text();
+        let image = image.trim();
+        let image = image.strip_prefix("docker://").unwrap_or(image).to_owned();
         return Ok((!image.is_empty()).then(|| ContainerSpec { image, ..ContainerSpec::default() }));
     };
     let Some(image) = text(value, "image").map(|i| i.trim().to_owned()).filter(|i| !i.is_empty())

@@ -149,7 +149,7 @@ fn databases() {
 jobs:
   a:
     runs-on: ubuntu-latest
-    container: localhost/trainyard-test/postgres
+    container: docker://localhost/trainyard-test/postgres
     services:
       db:
         image: localhost/trainyard-test/postgres

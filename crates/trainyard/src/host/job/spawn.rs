@@ -200,6 +200,12 @@ fn on_this_machine(
             let inputs: Vec<(String, String)> =
                 inputs.iter().map(|(k, v)| (k.clone(), containers.outside_lines(v))).collect();
             containers.describe(&mut env);
+            // Those that speak with the engine find the caller's.
+            for name in ["DOCKER_HOST", "DOCKER_CONFIG", "XDG_RUNTIME_DIR"] {
+                if let (true, Ok(value)) = (action.starts_with("docker/"), std::env::var(name)) {
+                    set(&mut env, name, &value);
+                }
+            }
             action_env(&mut env, &inputs, &around.action_env);
             around.actions.command(action, *stage)
         }

@@ -232,23 +232,6 @@ impl Engine {
         })
     }
 
-    /// Pulls an image.
-    ///
-    /// # Errors
-    ///
-    /// When there are no pipes to be had.
-    pub fn pull(
-        &self,
-        image: String,
-        pull: Pull,
-        credentials: Option<Credentials>,
-    ) -> Result<Task> {
-        let client = self.client();
-        self.work(move |mut out| async move {
-            client.pull(&image, pull, credentials.as_ref(), &mut out).await
-        })
-    }
-
     /// Builds an image, and with `push` sends it to the registries of its names.
     ///
     /// # Errors

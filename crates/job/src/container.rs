@@ -33,13 +33,6 @@ pub struct ContainersSpec {
     pub services: Vec<(String, Option<ContainerSpec>)>,
 }
 
-impl ContainersSpec {
-    /// Whether there is nothing to start.
-    pub fn is_empty(&self) -> bool {
-        self.job.is_none() && self.services.iter().all(|(_, s)| s.is_none())
-    }
-}
-
 /// What became of them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ContainersReady {

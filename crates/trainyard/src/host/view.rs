@@ -9,6 +9,8 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::containers::PathMap;
+
 /// The variable that holds a [`View`].
 pub const VARIABLE: &str = "TRAINYARD_CONTAINER";
 
@@ -19,7 +21,7 @@ const MAX_LINKS: usize = 40;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct View {
     /// Folders of this machine by their places in the container, the most particular first.
-    pub folders: Vec<(String, String)>,
+    pub folders: PathMap,
     /// The container's root, seen from this machine.
     pub root: Option<String>,
     /// Its id.
@@ -43,7 +45,7 @@ impl View {
 
     /// Where a normal absolute path of the container is on this machine, links aside.
     fn outside(&self, path: &Path) -> io::Result<PathBuf> {
-        let mounted = self.folders.iter().find_map(|(host, inner)| {
+        let mounted = self.folders.pairs().iter().find_map(|(host, inner)| {
             path.strip_prefix(inner).ok().map(|rest| Path::new(host).join(rest))
         });
         if let Some(found) = mounted {
@@ -101,12 +103,10 @@ impl Files {
 
     /// A path of this machine as the steps name it.
     pub fn named(&self, path: &str) -> String {
-        let folders = self.0.iter().flat_map(|v| &v.folders);
-        let found = folders.into_iter().find_map(|(host, inner)| {
-            let rest = path.strip_prefix(host.as_str())?;
-            (rest.is_empty() || rest.starts_with('/')).then(|| format!("{inner}{rest}"))
-        });
-        found.unwrap_or_else(|| path.to_owned())
+        match &self.0 {
+            Some(view) => view.folders.inside(path),
+            None => path.to_owned(),
+        }
     }
 
     /// As [`Self::named`], for a pattern, which may begin with `!`.
@@ -180,7 +180,7 @@ mod tests {
         symlink("/opt/data/f", base.join("work/link")).unwrap();
         let text = |p: &Path| p.to_string_lossy().into_owned();
         let view = View {
-            folders: vec![(text(&base.join("work")), "/__w".into())],
+            folders: vec![(text(&base.join("work")), "/__w".into())].into(),
             root: Some(text(&root)),
             ..View::default()
         };

@@ -1,6 +1,6 @@
 //! The containers of one job: started, stepped into, stopped.
 //!
-//! Deliberately absent: the services within containers that this user may not enter (`door.rs`).
+//! Deliberately absent: files of a container that this user may not look into (`host/view.rs`).
 
 mod door;
 mod inner;
@@ -211,7 +211,7 @@ impl JobContainers {
         set(env, "HOME", &self.workspace.home().to_string_lossy());
         let Some(inner) = self.inner.get() else { return };
         let view = super::view::View {
-            folders: self.map.pairs().to_vec(),
+            folders: self.map.clone(),
             root: inner.pid.map(|pid| format!("/proc/{pid}/root")),
             container: inner.id.clone(),
             image: inner.image.clone(),
@@ -227,7 +227,7 @@ impl JobContainers {
             image: spec.image.clone(),
             options: spec.options.clone(),
             volumes: spec.volumes.clone(),
-            mounts: self.map.pairs().to_vec(),
+            mounts: self.map.clone(),
             env: spec.env.clone(),
         })
     }

@@ -1,6 +1,8 @@
 //! Where the folders of a job are within containers (actions/runner `ContainerInfo.cs`,
 //! `ContainerActionHandler.cs`).
 
+use serde::{Deserialize, Serialize};
+
 use crate::host::workspace::Workspace;
 
 /// The runner's folders in a job's container.
@@ -15,8 +17,15 @@ pub const HOME: &str = "/github/home";
 pub const WORKFLOW: &str = "/github/workflow";
 
 /// Folders of this machine by their places in a container, the most particular first.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathMap(Vec<(String, String)>);
+
+#[cfg(test)]
+impl From<Vec<(String, String)>> for PathMap {
+    fn from(pairs: Vec<(String, String)>) -> Self {
+        PathMap(pairs)
+    }
+}
 
 fn change(text: &str, from: &str, to: &str) -> Option<String> {
     let rest = text.strip_prefix(from)?;

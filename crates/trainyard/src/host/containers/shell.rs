@@ -8,7 +8,7 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 use trainyard_executor_container::{Engine, LABEL, Search, parse_options, search};
 
-use super::paths::HOME;
+use super::paths::{HOME, PathMap};
 use super::{EXTERNALS, process_mark};
 use crate::error::{Error, Result};
 
@@ -22,7 +22,7 @@ pub struct KeptContainer {
     /// `volumes`
     pub volumes: Vec<String>,
     /// The job's folders by their places in it.
-    pub mounts: Vec<(String, String)>,
+    pub mounts: PathMap,
     /// Its variables.
     pub env: Vec<(String, String)>,
 }
@@ -30,11 +30,7 @@ pub struct KeptContainer {
 impl KeptContainer {
     /// A path of this machine as it is in the container.
     pub fn named(&self, path: &str) -> String {
-        let found = self.mounts.iter().find_map(|(host, inner)| {
-            let rest = path.strip_prefix(host.as_str())?;
-            (rest.is_empty() || rest.starts_with('/')).then(|| format!("{inner}{rest}"))
-        });
-        found.unwrap_or_else(|| path.to_owned())
+        self.mounts.inside(path)
     }
 
     /// What opens a shell there, or runs a command. `own` is a folder that is the shell's alone.
@@ -60,7 +56,7 @@ impl KeptContainer {
         }
         words.push(format!("--label={LABEL}={}", process_mark()));
         // The files of commands went with the job.
-        let there = self.mounts.iter().rev().filter(|(host, _)| Path::new(host).exists());
+        let there = self.mounts.pairs().iter().rev().filter(|(host, _)| Path::new(host).exists());
         for (host, inner) in there {
             words.push(format!("--volume={host}:{inner}"));
         }

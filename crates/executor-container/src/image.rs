@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bollard::auth::DockerCredentials;
+use bollard::models::ProgressDetail;
 use bollard::query_parameters::{
     BuildImageOptionsBuilder, CreateImageOptionsBuilder, PushImageOptionsBuilder,
     TagImageOptionsBuilder,
@@ -114,6 +115,22 @@ struct Progress {
 }
 
 impl Progress {
+    /// Prints what one piece of the engine's stream has to tell.
+    async fn tell(
+        &mut self,
+        id: Option<String>,
+        status: Option<String>,
+        detail: Option<ProgressDetail>,
+        out: &mut TaskOutput,
+    ) {
+        let detail = detail.unwrap_or_default();
+        let (current, total) =
+            (detail.current.unwrap_or_default(), detail.total.unwrap_or_default());
+        if let Some(line) = self.take(id, &status.unwrap_or_default(), current, total) {
+            out.line(&line).await;
+        }
+    }
+
     /// What to print now, if anything.
     fn take(
         &mut self,
@@ -386,14 +403,7 @@ impl Client {
             if let Some(detail) = piece.error_detail.and_then(|d| d.message) {
                 return Err(pull_error(image, &detail, credentials));
             }
-            let detail = piece.progress_detail.unwrap_or_default();
-            let (current, total) =
-                (detail.current.unwrap_or_default(), detail.total.unwrap_or_default());
-            if let Some(line) =
-                progress.take(piece.id, &piece.status.unwrap_or_default(), current, total)
-            {
-                out.line(&line).await;
-            }
+            progress.tell(piece.id, piece.status, piece.progress_detail, out).await;
         }
         match self.has_image(image).await {
             true => Ok(()),
@@ -447,17 +457,10 @@ impl Client {
             if let Some(detail) = piece.error_detail.and_then(|d| d.message) {
                 return Err(failed(&detail));
             }
-            let detail = piece.progress_detail.unwrap_or_default();
-            let (current, total) =
-                (detail.current.unwrap_or_default(), detail.total.unwrap_or_default());
             let told = piece.status.as_deref().and_then(|s| s.split_once("digest: "));
             digest =
                 told.and_then(|(_, d)| d.split_whitespace().next()).map(str::to_owned).or(digest);
-            if let Some(line) =
-                progress.take(None, &piece.status.unwrap_or_default(), current, total)
-            {
-                out.line(&line).await;
-            }
+            progress.tell(None, piece.status, piece.progress_detail, out).await;
         }
         Ok(digest)
     }
@@ -526,14 +529,7 @@ impl Client {
             if let Some(detail) = piece.error_detail.and_then(|d| d.message) {
                 return Err(failed(&detail));
             }
-            let detail = piece.progress_detail.unwrap_or_default();
-            let (current, total) =
-                (detail.current.unwrap_or_default(), detail.total.unwrap_or_default());
-            if let Some(line) =
-                progress.take(piece.id, &piece.status.unwrap_or_default(), current, total)
-            {
-                out.line(&line).await;
-            }
+            progress.tell(piece.id, piece.status, piece.progress_detail, out).await;
             if let Some(made) = piece.aux.and_then(|a| a.id) {
                 id = made;
             }

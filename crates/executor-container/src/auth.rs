@@ -1,9 +1,10 @@
 //! What users have told registries' clients: `config.json` of Docker, which Podman reads too
 //! (docker/cli `cli/config/configfile`). Its entries, and its helpers, which are programs.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,6 +15,13 @@ use crate::image::Credentials;
 
 /// Docker Hub's name in the file.
 const HUB: &str = "https://index.docker.io/v1/";
+
+/// The name beside an identity token, as helpers give it.
+pub(crate) const IDENTITY: &str = "<token>";
+/// Time that a helper has: some ask a person.
+const HELPER: Duration = Duration::from_secs(60);
+/// Bytes of its answer.
+const MAX_ANSWER: u64 = 1024 * 1024;
 
 /// The file of users' registries.
 #[derive(Debug, Clone)]
@@ -122,6 +130,10 @@ fn key(registry: &str) -> String {
 
 fn entry(all: &Json, server: &str) -> Option<Credentials> {
     let found = &all["auths"][server];
+    if let Some(token) = found["identitytoken"].as_str().filter(|t| !t.is_empty()) {
+        let (username, password) = (IDENTITY.to_owned(), token.to_owned());
+        return Some(Credentials { username, password, server: server.to_owned() });
+    }
     let (username, password) = match found["auth"].as_str().filter(|a| !a.is_empty()) {
         Some(auth) => {
             let text = String::from_utf8(STANDARD.decode(auth.trim()).ok()?).ok()?;
@@ -146,8 +158,20 @@ fn ask(helper: &str, server: &str) -> Option<Credentials> {
         .spawn()
         .ok()?;
     child.stdin.take()?.write_all(server.as_bytes()).ok()?;
-    let output = child.wait_with_output().ok().filter(|o| o.status.success())?;
-    let found: Json = serde_json::from_slice(&output.stdout).ok()?;
+    let mut output = child.stdout.take()?;
+    let (send, answer) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut text = Vec::new();
+        let read = output.by_ref().take(MAX_ANSWER).read_to_end(&mut text);
+        // Nobody waits any longer for one that is late.
+        let _ = send.send(read.map(|_| text));
+    });
+    let text = answer.recv_timeout(HELPER).ok().and_then(std::io::Result::ok);
+    if text.is_none() {
+        let _ = child.kill();
+    }
+    let fine = child.wait().is_ok_and(|status| status.success());
+    let found: Json = serde_json::from_slice(&text.filter(|_| fine)?).ok()?;
     Some(Credentials {
         username: found["Username"].as_str()?.to_owned(),
         password: found["Secret"].as_str()?.to_owned(),

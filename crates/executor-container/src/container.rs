@@ -16,9 +16,10 @@ use futures_util::StreamExt;
 use serde_json::Value as Json;
 
 use crate::engine::{Engine, EngineKind};
-use crate::error::{ContainerError, Result, status};
+use crate::error::{ContainerError, Result, engine_words, status};
 use crate::options::{Gpus, Options};
 use crate::ports::Port;
+use crate::process::absent;
 use crate::raw::Address;
 use crate::volumes::Volume;
 
@@ -31,7 +32,7 @@ pub struct Create {
     pub image: String,
     /// Labels by which it is found again.
     pub labels: Vec<(String, String)>,
-    /// Its variables; those of its options win.
+    /// Its variables; they win over those of its options, as on GitHub.
     pub env: Vec<(String, String)>,
     /// What it runs instead of the image's entry point.
     pub entrypoint: Option<Vec<String>>,
@@ -51,6 +52,20 @@ pub struct Create {
     pub hosts: Vec<String>,
     /// What `options` asks for beyond.
     pub options: Options,
+}
+
+impl Create {
+    /// All its variables, each once.
+    pub(crate) fn variables(&self) -> Vec<(String, String)> {
+        let mut all: Vec<(String, String)> = Vec::new();
+        for (name, value) in self.options.env.iter().chain(&self.env) {
+            match all.iter_mut().find(|(n, _)| n == name) {
+                Some(known) => known.1.clone_from(value),
+                None => all.push((name.clone(), value.clone())),
+            }
+        }
+        all
+    }
 }
 
 /// A container as the engine sees it.
@@ -188,13 +203,13 @@ impl Client {
         }
     }
 
-    /// Makes the volumes with these names that are not there; gives those made.
+    /// Makes the volumes with these names that are not there; `made` is told of each.
     pub(crate) async fn create_volumes(
         &self,
         volumes: &[Volume],
         labels: &[(String, String)],
-    ) -> Result<Vec<String>> {
-        let mut made = Vec::new();
+        made: impl Fn(String),
+    ) -> Result<()> {
         for name in volumes.iter().filter_map(|v| v.source.as_ref()).filter(|s| !s.starts_with('/'))
         {
             if self.docker.inspect_volume(name).await.is_ok() {
@@ -208,9 +223,9 @@ impl Client {
             self.docker.create_volume(request).await.map_err(|e| {
                 ContainerError::api(&format!("the volume {name} cannot be made"), &e)
             })?;
-            made.push(name.clone());
+            made(name.clone());
         }
-        Ok(made)
+        Ok(())
     }
 
     /// Makes a container; its id.
@@ -230,7 +245,13 @@ impl Client {
         let doing = format!("the container of '{}' cannot be made", wanted.image);
         let body = self.body(wanted)?;
         let made = self.docker.create_container(Some(query.build()), body).await;
-        made.map(|m| m.id).map_err(|e| ContainerError::api(&doing, &e))
+        made.map(|m| m.id).map_err(|e| match (status(&e), &wanted.options.name) {
+            (Some(409), Some(name)) => ContainerError::new(format!(
+                "another container on this machine has the name '{name}' that --name asks for"
+            ))
+            .hint("leave --name out: the service is found by its own name; or run such jobs one after the other (`max-parallel: 1`)"),
+            _ => ContainerError::api(&doing, &e),
+        })
     }
 
     /// Makes a container's namespaces and its network without starting it; whether that worked.
@@ -241,7 +262,10 @@ impl Client {
 
     pub(crate) async fn start(&self, id: &str, image: &str) -> Result<()> {
         let doing = format!("the container of '{image}' does not start");
-        self.docker.start_container(id, None).await.map_err(|e| ContainerError::api(&doing, &e))
+        let started = self.docker.start_container(id, None).await;
+        started.map_err(|e| {
+            absent(&engine_words(&e), image).unwrap_or_else(|| ContainerError::api(&doing, &e))
+        })
     }
 
     pub(crate) async fn remove(&self, id: &str) -> Result<()> {
@@ -326,8 +350,6 @@ impl Client {
 
     fn body(&self, wanted: &Create) -> Result<ContainerCreateBody> {
         let options = &wanted.options;
-        let mut env: Vec<(String, String)> = wanted.env.clone();
-        env.extend(options.env.iter().cloned());
         let mut labels: HashMap<String, String> = options.labels.clone().into_iter().collect();
         labels.extend(wanted.labels.iter().cloned());
         let ports: Vec<&Port> = wanted.ports.iter().chain(&options.ports).collect();
@@ -339,7 +361,11 @@ impl Client {
         let volumes: Vec<&Volume> = wanted.volumes.iter().chain(&options.volumes).collect();
         let nameless = volumes.iter().filter(|v| v.source.is_none()).map(|v| v.target.clone());
         let aliases: Vec<String> = wanted.aliases.iter().chain(&options.aliases).cloned().collect();
-        let endpoint = EndpointSettings { aliases: some(aliases), ..EndpointSettings::default() };
+        let endpoint = EndpointSettings {
+            aliases: some(aliases),
+            mac_address: options.mac_address.clone(),
+            ..EndpointSettings::default()
+        };
         let networking = wanted.network.as_ref().map(|network| NetworkingConfig {
             endpoints_config: Some(HashMap::from([(network.clone(), endpoint)])),
         });
@@ -349,13 +375,13 @@ impl Client {
             user: options.user.clone(),
             exposed_ports: some(exposed),
             tty: options.tty.then_some(true),
-            env: some(env.into_iter().map(|(k, v)| format!("{k}={v}")).collect()),
+            env: some(wanted.variables().into_iter().map(|(k, v)| format!("{k}={v}")).collect()),
             cmd: wanted.command.clone(),
             healthcheck: health(options),
             image: Some(wanted.image.clone()),
             volumes: some(nameless.collect()),
             working_dir: options.workdir.clone().or_else(|| wanted.workdir.clone()),
-            entrypoint: wanted.entrypoint.clone(),
+            entrypoint: wanted.entrypoint.clone().or_else(|| options.entrypoint.clone()),
             labels: Some(labels),
             stop_signal: options.stop_signal.clone(),
             stop_timeout: options.stop_timeout,
@@ -416,6 +442,7 @@ impl Client {
             memory: o.memory,
             memory_swap: o.memory_swap,
             memory_reservation: o.memory_reservation,
+            memory_swappiness: o.memory_swappiness,
             shm_size: o.shm_size,
             pids_limit: o.pids_limit,
             oom_score_adj: o.oom_score_adj,
@@ -481,6 +508,7 @@ fn health(options: &Options) -> Option<HealthConfig> {
         || options.health_interval.is_some()
         || options.health_retries.is_some()
         || options.health_timeout.is_some()
+        || options.health_start_interval.is_some()
         || options.health_start_period.is_some();
     if options.no_healthcheck {
         let test = Some(vec!["NONE".into()]);
@@ -492,8 +520,8 @@ fn health(options: &Options) -> Option<HealthConfig> {
         interval: options.health_interval,
         timeout: options.health_timeout,
         start_period: options.health_start_period,
+        start_interval: options.health_start_interval,
         retries,
-        ..HealthConfig::default()
     })
 }
 

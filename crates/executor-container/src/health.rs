@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use serde_json::Value as Json;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::container::Client;
 use crate::engine::EngineKind;
@@ -16,6 +16,7 @@ use crate::task::{Stop, Stops, TaskOutput};
 
 /// What Docker waits between checks, and for one, when nobody says.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_RETRIES: i64 = 3;
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(250);
@@ -25,6 +26,8 @@ const LOOK: Duration = Duration::from_millis(250);
 pub(crate) enum Health {
     /// It has no check; it runs.
     Unchecked,
+    /// It has no check, and has ended; how.
+    Ended(String),
     /// It is ready.
     Healthy,
     /// It is not; why.
@@ -39,6 +42,7 @@ struct Check {
     test: Vec<String>,
     interval: Option<Duration>,
     start: Option<Duration>,
+    timeout: Option<Duration>,
     retries: Option<i64>,
 }
 
@@ -50,6 +54,7 @@ impl Check {
             test: test.filter_map(|t| t.as_str().map(str::to_owned)).collect(),
             interval: nanos("Interval"),
             start: nanos("StartPeriod"),
+            timeout: nanos("Timeout"),
             retries: json["Retries"].as_i64(),
         }
     }
@@ -68,12 +73,11 @@ impl Client {
         let check = Check::of(&found["Config"]["Healthcheck"]);
         let test = &check.test;
         if test.is_empty() || test[0] == "NONE" {
-            // One that has died already is not ready either.
             sleep(Duration::from_millis(20)).await;
             let state = self.inspect(id).await?;
             return Ok(match state.running {
                 true => Health::Unchecked,
-                false => Health::Unhealthy(died(state.exit_code, &state.error)),
+                false => Health::Ended(died(state.exit_code, &state.error)),
             });
         }
         out.line(&format!("{name}: waiting for its health check")).await;
@@ -91,6 +95,7 @@ impl Client {
         let interval = check.interval.unwrap_or(DEFAULT_INTERVAL);
         let retries = check.retries.filter(|r| *r > 0).unwrap_or(DEFAULT_RETRIES);
         let start = check.start.unwrap_or_default();
+        let one = check.timeout.unwrap_or(DEFAULT_TIMEOUT);
         let began = Instant::now();
         // As long as Docker would have taken to give it up.
         let rounds = u32::try_from(retries).unwrap_or(u32::MAX);
@@ -111,13 +116,19 @@ impl Client {
                 return Ok(Health::Unhealthy(died(state["ExitCode"].as_i64(), error)));
             }
             if self.kind == EngineKind::Podman {
-                let (code, text) = quiet_exec(self, id, &command, None).await?;
-                if code == Some(0) {
-                    return Ok(Health::Healthy);
-                }
+                let asked = quiet_exec(self, id, &command, None);
+                let last = match timeout(one, asked).await {
+                    Ok(asked) => {
+                        let (code, text) = asked?;
+                        if code == Some(0) {
+                            return Ok(Health::Healthy);
+                        }
+                        failing(code, &text)
+                    }
+                    Err(_) => format!("its health check takes longer than {}", seconds(one)),
+                };
                 if began.elapsed() >= limit {
-                    let last = text.lines().last().unwrap_or_default().to_owned();
-                    return Ok(Health::Unhealthy(format!("its health check fails: {last}")));
+                    return Ok(Health::Unhealthy(last));
                 }
                 // Sooner than the interval at first, as most services need a moment only.
                 sleep(pause).await;
@@ -130,13 +141,26 @@ impl Client {
                 Some("unhealthy") => {
                     let log = health["Log"].as_array().and_then(|l| l.last());
                     let last = log.and_then(|l| l["Output"].as_str()).unwrap_or_default();
-                    let last = last.lines().last().unwrap_or_default().to_owned();
-                    return Ok(Health::Unhealthy(format!("its health check fails: {last}")));
+                    let code = log.and_then(|l| l["ExitCode"].as_i64());
+                    return Ok(Health::Unhealthy(failing(code, last)));
                 }
                 _ => sleep(LOOK).await,
             }
         }
     }
+}
+
+/// What a failed check has to say.
+fn failing(code: Option<i64>, text: &str) -> String {
+    match text.lines().rev().find(|l| !l.trim().is_empty()) {
+        Some(last) => format!("its health check fails: {last}"),
+        None => format!("its health check fails with exit code {}", code.unwrap_or(-1)),
+    }
+}
+
+/// `30s`, `0.5s`
+fn seconds(time: Duration) -> String {
+    format!("{}s", time.as_secs_f64())
 }
 
 /// How a container ended that should run.

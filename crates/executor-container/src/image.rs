@@ -1,26 +1,25 @@
-//! Images: pulled, built, tagged, pushed, with what people want to see of it.
+//! Images: built, tagged, pushed (`pull.rs` gets them).
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bollard::auth::DockerCredentials;
-use bollard::models::ProgressDetail;
 use bollard::query_parameters::{
-    BuildImageOptionsBuilder, CreateImageOptionsBuilder, PushImageOptionsBuilder,
-    TagImageOptionsBuilder,
+    BuildImageOptionsBuilder, PushImageOptionsBuilder, TagImageOptionsBuilder,
 };
 use futures_util::StreamExt;
-use tokio::time::{Duration, Instant};
 
 use trainyard_job::Exit;
 
-use crate::auth::AuthFile;
+use crate::auth::{AuthFile, IDENTITY};
 use crate::container::{Client, Create};
 use crate::context::{fingerprint, place, stream_tar};
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineKind};
 use crate::error::{ContainerError, Result, engine_words};
 use crate::process::{OnStart, run_once};
+use crate::progress::{Progress, moves};
+use crate::pull::denied;
 use crate::set::GiveBack;
 use crate::task::{Task, TaskOutput};
 
@@ -54,7 +53,14 @@ impl std::fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    fn api(&self) -> DockerCredentials {
+    pub(crate) fn api(&self) -> DockerCredentials {
+        if self.username == IDENTITY {
+            return DockerCredentials {
+                identitytoken: Some(self.password.clone()),
+                serveraddress: Some(self.server.clone()),
+                ..DockerCredentials::default()
+            };
+        }
         DockerCredentials {
             username: Some(self.username.clone()),
             password: Some(self.password.clone()),
@@ -104,85 +110,6 @@ pub struct Built {
     pub digest: Option<String>,
 }
 
-/// How often a pull or push tells how far it is.
-const TELL: Duration = Duration::from_secs(1);
-
-/// How far layers are.
-#[derive(Default)]
-struct Progress {
-    layers: BTreeMap<String, (i64, i64)>,
-    told: Option<Instant>,
-}
-
-impl Progress {
-    /// Prints what one piece of the engine's stream has to tell.
-    async fn tell(
-        &mut self,
-        id: Option<String>,
-        status: Option<String>,
-        detail: Option<ProgressDetail>,
-        out: &mut TaskOutput,
-    ) {
-        let detail = detail.unwrap_or_default();
-        let (current, total) =
-            (detail.current.unwrap_or_default(), detail.total.unwrap_or_default());
-        if let Some(line) = self.take(id, &status.unwrap_or_default(), current, total) {
-            out.line(&line).await;
-        }
-    }
-
-    /// What to print now, if anything.
-    fn take(
-        &mut self,
-        id: Option<String>,
-        status: &str,
-        current: i64,
-        total: i64,
-    ) -> Option<String> {
-        let moving =
-            ["Downloading", "Extracting", "Pushing", "Waiting", "Preparing", "Copying blob"];
-        let Some(id) = id.filter(|i| !i.is_empty()) else {
-            return (!status.is_empty()).then(|| status.trim_end().to_owned());
-        };
-        if !moving.iter().any(|m| status.starts_with(m)) {
-            if let Some((now, whole)) = self.layers.get_mut(&id) {
-                *now = *whole;
-            }
-            let size = self
-                .layers
-                .get(&id)
-                .filter(|(_, t)| *t > 0)
-                .map(|(_, t)| format!(" ({})", bytes(*t)));
-            return Some(format!("{id}: {}{}", status.trim_end(), size.unwrap_or_default()));
-        }
-        if total > 0 {
-            self.layers.insert(id, (current, total));
-        }
-        if self.told.is_some_and(|at| at.elapsed() < TELL) || self.layers.is_empty() {
-            return None;
-        }
-        self.told = Some(Instant::now());
-        let (now, whole) = self.layers.values().fold((0, 0), |(a, b), (c, t)| (a + c, b + t));
-        let done = self.layers.values().filter(|(c, t)| c >= t).count();
-        Some(format!("{} of {} ({done} of {} layers)", bytes(now), bytes(whole), self.layers.len()))
-    }
-}
-
-/// `12.3 MB`
-fn bytes(count: i64) -> String {
-    #[allow(clippy::cast_precision_loss)]
-    let mut value = count as f64;
-    let mut unit = "B";
-    for next in ["kB", "MB", "GB", "TB"] {
-        if value < 1000.0 {
-            break;
-        }
-        value /= 1000.0;
-        unit = next;
-    }
-    if unit == "B" { format!("{count} B") } else { format!("{value:.1} {unit}") }
-}
-
 /// The registry of an image, as the runner reads it (`DockerUtil.cs`): none means Docker Hub.
 pub fn registry(image: &str) -> &str {
     match image.split_once('/') {
@@ -192,7 +119,7 @@ pub fn registry(image: &str) -> &str {
 }
 
 /// An image's name and its tag or digest.
-fn split_reference(image: &str) -> (&str, &str) {
+pub(crate) fn split_reference(image: &str) -> (&str, &str) {
     if let Some((_, digest)) = image.split_once('@') {
         return (image, digest);
     }
@@ -337,85 +264,8 @@ impl Client {
         built.map(|_| name)
     }
 
-    async fn login(&self, credentials: &Credentials) -> Result<()> {
-        // A registry answers a question for its API with 401 until the password is right; the
-        // engine asks it with what it is given.
-        let image = format!("{}/trainyard-login-probe:none", credentials.server);
-        let options = CreateImageOptionsBuilder::default().from_image(&image).build();
-        let mut stream = self.docker.create_image(Some(options), None, Some(credentials.api()));
-        while let Some(piece) = stream.next().await {
-            let words = match piece {
-                Ok(piece) => piece.error_detail.and_then(|d| d.message).unwrap_or_default(),
-                Err(error) => engine_words(&error),
-            };
-            let absent = ["manifest unknown", "not found", "name unknown", "does not exist"];
-            if words.is_empty() || absent.iter().any(|w| words.to_lowercase().contains(w)) {
-                continue;
-            }
-            return Err(ContainerError::new(format!(
-                "{} refuses '{}': {}",
-                credentials.server,
-                credentials.username,
-                words.trim()
-            )));
-        }
-        Ok(())
-    }
-
     pub(crate) async fn has_image(&self, image: &str) -> bool {
         self.docker.inspect_image(image).await.is_ok()
-    }
-
-    /// Gets an image as the policy says.
-    pub(crate) async fn pull(
-        &self,
-        image: &str,
-        policy: Pull,
-        credentials: Option<&Credentials>,
-        out: &mut TaskOutput,
-    ) -> Result<()> {
-        let there = policy != Pull::Always && self.has_image(image).await;
-        if there {
-            return Ok(());
-        }
-        if policy == Pull::Never {
-            return Err(ContainerError::new(format!(
-                "the image '{image}' is not on this machine, and nothing is pulled (--offline)"
-            ))
-            .hint(format!("pull it while there is a network: {} pull {image}", self.command())));
-        }
-        out.line(&format!("pulling {image}")).await;
-        let (name, tag) = split_reference(image);
-        let mut options = CreateImageOptionsBuilder::default().from_image(name);
-        if !image.contains('@') {
-            options = options.tag(tag);
-        }
-        let known = known(image, credentials);
-        let credentials = known.as_ref();
-        let mut stream = self.docker.create_image(
-            Some(options.build()),
-            None,
-            credentials.map(Credentials::api),
-        );
-        let mut progress = Progress::default();
-        while let Some(piece) = stream.next().await {
-            let piece = piece.map_err(|e| pull_error(image, &engine_words(&e), credentials))?;
-            if let Some(detail) = piece.error_detail.and_then(|d| d.message) {
-                return Err(pull_error(image, &detail, credentials));
-            }
-            progress.tell(piece.id, piece.status, piece.progress_detail, out).await;
-        }
-        match self.has_image(image).await {
-            true => Ok(()),
-            false => Err(pull_error(image, "the engine did not bring it", credentials)),
-        }
-    }
-
-    fn command(&self) -> &'static str {
-        match self.kind {
-            crate::engine::EngineKind::Docker => "docker",
-            crate::engine::EngineKind::Podman => "podman",
-        }
     }
 
     /// Names an image.
@@ -435,7 +285,7 @@ impl Client {
         credentials: Option<&Credentials>,
         out: &mut TaskOutput,
     ) -> Result<Option<String>> {
-        let known = known(image, credentials);
+        let known = known(image, credentials).await;
         let credentials = known.as_ref();
         let mut digest = None;
         let (name, tag) = split_reference(image);
@@ -460,7 +310,10 @@ impl Client {
             let told = piece.status.as_deref().and_then(|s| s.split_once("digest: "));
             digest =
                 told.and_then(|(_, d)| d.split_whitespace().next()).map(str::to_owned).or(digest);
-            progress.tell(None, piece.status, piece.progress_detail, out).await;
+            // The engine's client keeps no names of layers here: what moves is told as one.
+            let moves = piece.status.as_deref().is_some_and(moves);
+            let layer = moves.then(|| "layers".to_owned());
+            progress.tell(layer, piece.status, piece.progress_detail, out).await;
         }
         Ok(digest)
     }
@@ -468,7 +321,8 @@ impl Client {
     /// Builds an image.
     pub(crate) async fn build(&self, build: &Build, out: &mut TaskOutput) -> Result<String> {
         let (inner, extra) = place(build);
-        let users = AuthFile::here().map(|file| file.all()).unwrap_or_default();
+        let users = tokio::task::spawn_blocking(|| AuthFile::here().map(|file| file.all())).await;
+        let users = users.ok().flatten().unwrap_or_default();
         let args: HashMap<String, String> = build.args.clone().into_iter().collect();
         let labels: HashMap<String, String> = build.labels.clone().into_iter().collect();
         let mut options = BuildImageOptionsBuilder::default()
@@ -488,7 +342,17 @@ impl Client {
             options = options.networkmode(&build.network);
         }
         if !build.hosts.is_empty() {
-            options = options.extrahosts(&build.hosts.join(","));
+            let hosts = match (self.kind, &build.hosts[..]) {
+                (EngineKind::Podman, hosts) => serde_json::json!(hosts).to_string(),
+                (EngineKind::Docker, [host]) => host.clone(),
+                (EngineKind::Docker, _) => {
+                    return Err(ContainerError::new(
+                        "more than one of `add-hosts` cannot be given to Docker without buildx",
+                    )
+                    .hint("install Docker's buildx plugin"));
+                }
+            };
+            options = options.extrahosts(&hosts);
         }
         if let Some(size) = build.shm_size.and_then(|s| i32::try_from(s).ok()) {
             options = options.shmsize(size);
@@ -524,7 +388,7 @@ impl Client {
                 if line.len() == 64 && line.bytes().all(|b| b.is_ascii_hexdigit()) {
                     id = format!("sha256:{line}");
                 }
-                out.bytes(text.as_bytes()).await;
+                out.foreign(text.as_bytes()).await;
             }
             if let Some(detail) = piece.error_detail.and_then(|d| d.message) {
                 return Err(failed(&detail));
@@ -550,39 +414,13 @@ impl Client {
 }
 
 /// What was given for an image's registry, or what the user's own file says.
-fn known(image: &str, given: Option<&Credentials>) -> Option<Credentials> {
-    given.cloned().or_else(|| AuthFile::here()?.find(registry(image)))
-}
-
-fn denied(words: &str) -> bool {
-    let lower = words.to_lowercase();
-    ["unauthorized", "denied", "authentication required", "401", "403", "no basic auth"]
-        .iter()
-        .any(|w| lower.contains(w))
-}
-
-fn pull_error(image: &str, words: &str, credentials: Option<&Credentials>) -> ContainerError {
-    let said =
-        ContainerError::new(format!("the image '{image}' cannot be pulled: {}", words.trim()));
-    let lower = words.to_lowercase();
-    if denied(words) {
-        return match credentials {
-            Some(c) => {
-                said.hint(format!("the registry refuses '{}': look at `credentials`", c.username))
-            }
-            None => said.hint("a private image wants `credentials: {username: …, password: …}`"),
-        };
+pub(crate) async fn known(image: &str, given: Option<&Credentials>) -> Option<Credentials> {
+    if let Some(given) = given {
+        return Some(given.clone());
     }
-    if ["not found", "manifest unknown", "name unknown", "does not exist"]
-        .iter()
-        .any(|w| lower.contains(w))
-    {
-        return said.hint("look at its name and tag");
-    }
-    if lower.contains("no space left") {
-        return said.hint("the disk of the container engine is full");
-    }
-    said
+    let registry = registry(image).to_owned();
+    // A helper may take its time.
+    tokio::task::spawn_blocking(move || AuthFile::here()?.find(&registry)).await.ok().flatten()
 }
 
 #[cfg(test)]
@@ -596,27 +434,5 @@ mod tests {
         insta::assert_snapshot!(check("localhost:5000/team/train"), @r#"("localhost:5000/team/train", "latest") "localhost:5000""#);
         insta::assert_snapshot!(check("ghcr.io/o/n@sha256:00"), @r#"("ghcr.io/o/n@sha256:00", "sha256:00") "ghcr.io""#);
         insta::assert_snapshot!(check("pytorch/pytorch"), @r#"("pytorch/pytorch", "latest") """#);
-    }
-
-    #[test]
-    fn progress_tells_layers_and_sizes() {
-        let mut progress = Progress::default();
-        let mut take = |id: &str, status: &str, c, t| progress.take(Some(id.into()), status, c, t);
-        insta::assert_debug_snapshot!(take("a", "Pulling fs layer", 0, 0), @r#"
-        Some(
-            "a: Pulling fs layer",
-        )
-        "#);
-        insta::assert_debug_snapshot!(take("a", "Downloading", 500_000, 2_000_000), @r#"
-        Some(
-            "500.0 kB of 2.0 MB (0 of 1 layers)",
-        )
-        "#);
-        insta::assert_debug_snapshot!(take("a", "Downloading", 900_000, 2_000_000), @"None");
-        insta::assert_debug_snapshot!(take("a", "Pull complete", 0, 0), @r#"
-        Some(
-            "a: Pull complete (2.0 MB)",
-        )
-        "#);
     }
 }

@@ -6,6 +6,7 @@ use trainyard_job::shell::split;
 
 use crate::error::{ContainerError, Result};
 use crate::ports::{self, Port};
+use crate::values::{duration, gpus, size};
 use crate::volumes::{self, Volume};
 
 /// What the flags ask for.
@@ -13,6 +14,10 @@ use crate::volumes::{self, Volume};
 pub struct Options {
     /// `--name`
     pub name: Option<String>,
+    /// `--entrypoint`, of a service.
+    pub entrypoint: Option<Vec<String>>,
+    /// `--mac-address`
+    pub mac_address: Option<String>,
     /// `--user`
     pub user: Option<String>,
     /// `--hostname`
@@ -63,6 +68,8 @@ pub struct Options {
     pub memory_swap: Option<i64>,
     /// `--memory-reservation`, bytes.
     pub memory_reservation: Option<i64>,
+    /// `--memory-swappiness`, 0 to 100.
+    pub memory_swappiness: Option<i64>,
     /// `--shm-size`, bytes.
     pub shm_size: Option<i64>,
     /// `--pids-limit`
@@ -137,6 +144,8 @@ pub struct Options {
     pub health_timeout: Option<i64>,
     /// `--health-start-period`, nanoseconds.
     pub health_start_period: Option<i64>,
+    /// `--health-start-interval`, nanoseconds.
+    pub health_start_interval: Option<i64>,
     /// `--health-retries`
     pub health_retries: Option<i64>,
     /// `--no-healthcheck`
@@ -198,7 +207,6 @@ const REFUSED: &[(&str, &str)] = &[
         "net",
         "a job's containers share a network of their own, and GitHub does not support it either",
     ),
-    ("entrypoint", "GitHub does not support it here; a service has the key `entrypoint`"),
     ("env-file", "it would be read on the runner; use `env`"),
     ("label-file", "it would be read on the runner; use --label"),
     ("cidfile", "the container's id is `job.container.id`"),
@@ -304,6 +312,7 @@ const KNOWN: &[&str] = &[
     "dns-option",
     "dns-search",
     "domainname",
+    "entrypoint",
     "env",
     "expose",
     "gpus",
@@ -311,6 +320,7 @@ const KNOWN: &[&str] = &[
     "health-cmd",
     "health-interval",
     "health-retries",
+    "health-start-interval",
     "health-start-period",
     "health-timeout",
     "hostname",
@@ -318,9 +328,11 @@ const KNOWN: &[&str] = &[
     "label",
     "log-driver",
     "log-opt",
+    "mac-address",
     "memory",
     "memory-reservation",
     "memory-swap",
+    "memory-swappiness",
     "mount",
     "name",
     "network-alias",
@@ -383,6 +395,8 @@ impl Options {
         let pair = || value.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
         match name {
             "name" => self.name = text(),
+            "entrypoint" => self.entrypoint = Some(vec![value.to_owned()]),
+            "mac-address" => self.mac_address = text(),
             "user" => self.user = text(),
             "hostname" => self.hostname = text(),
             "domainname" => self.domainname = text(),
@@ -430,6 +444,7 @@ impl Options {
             "memory" => self.memory = bytes()?,
             "memory-swap" if value == "-1" => self.memory_swap = Some(-1),
             "memory-swap" => self.memory_swap = bytes()?,
+            "memory-swappiness" => self.memory_swappiness = number()?,
             "memory-reservation" => self.memory_reservation = bytes()?,
             "shm-size" => self.shm_size = bytes()?,
             "pids-limit" => self.pids_limit = number()?,
@@ -476,6 +491,7 @@ impl Options {
             "health-cmd" => self.health_cmd = text(),
             "health-interval" => self.health_interval = nanos()?,
             "health-timeout" => self.health_timeout = nanos()?,
+            "health-start-interval" => self.health_start_interval = nanos()?,
             "health-start-period" => self.health_start_period = nanos()?,
             "health-retries" => self.health_retries = number()?,
             "pull" => match value {
@@ -552,82 +568,6 @@ fn is_cdi(value: &str) -> bool {
     !value.starts_with('/') && kind.split('/').count() == 2 && !name.is_empty()
 }
 
-/// `all`, `2`, `device=0,1`, `"device=0,1",capabilities=utility` (docker/cli `opts/gpus.go`).
-fn gpus(value: &str) -> Option<Gpus> {
-    let mut gpus = Gpus { count: None, ids: Vec::new(), capabilities: Vec::new(), driver: None };
-    let mut last = "";
-    for field in value.trim_matches('\'').split(',') {
-        let field = field.trim().trim_matches('"');
-        match field.split_once('=') {
-            Some(("device", id)) => {
-                gpus.ids.push(id.to_owned());
-                last = "device";
-            }
-            Some(("count", count)) if count == "all" || count == "-1" => {}
-            Some(("count", count)) => gpus.count = Some(count.parse().ok()?),
-            Some(("capabilities", name)) => {
-                gpus.capabilities.push(name.to_owned());
-                last = "capabilities";
-            }
-            Some(("driver", name)) => gpus.driver = Some(name.to_owned()),
-            Some(("options", _)) => {}
-            Some(_) => return None,
-            // Of a list that a key before it began.
-            None if last == "device" => gpus.ids.push(field.to_owned()),
-            None if last == "capabilities" => gpus.capabilities.push(field.to_owned()),
-            None if field == "all" || field == "-1" => {}
-            None => gpus.count = Some(field.parse().ok().filter(|n| *n > 0)?),
-        }
-    }
-    Some(gpus)
-}
-
-/// Bytes of `512m`, `8g`, `1GiB`, `1073741824`.
-pub fn size(text: &str) -> Option<i64> {
-    let text = text.trim().to_ascii_lowercase();
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    let factor: f64 = match unit.trim() {
-        "" | "b" => 1.0,
-        "k" | "kb" | "kib" | "ki" => 1024.0,
-        "m" | "mb" | "mib" | "mi" => 1024.0 * 1024.0,
-        "g" | "gb" | "gib" | "gi" => 1024.0 * 1024.0 * 1024.0,
-        "t" | "tb" | "tib" | "ti" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
-        _ => return None,
-    };
-    let bytes = number.parse::<f64>().ok()? * factor;
-    #[allow(clippy::cast_possible_truncation)]
-    (0.0..9e18).contains(&bytes).then_some(bytes as i64)
-}
-
-/// Nanoseconds of `10s`, `1m30s`, `500ms`, as Go writes times; a bare number is refused, as there.
-fn duration(text: &str) -> Option<i64> {
-    let mut rest = text.trim();
-    if rest == "0" {
-        return Some(0);
-    }
-    let mut total = 0.0;
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..end].parse().ok()?;
-        rest = &rest[end..];
-        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        total += number
-            * match &rest[..end] {
-                "ns" => 1.0,
-                "us" | "µs" => 1e3,
-                "ms" => 1e6,
-                "s" => 1e9,
-                "m" => 60e9,
-                "h" => 3600e9,
-                _ => return None,
-            };
-        rest = &rest[end..];
-    }
-    #[allow(clippy::cast_possible_truncation)]
-    (total > 0.0 && total < 9e18).then_some(total as i64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -666,13 +606,5 @@ mod tests {
         insta::assert_snapshot!(check("--memory"), @"options: --memory wants a value");
         insta::assert_snapshot!(check("--gpus none"), @"options: --gpus 'none': all, a number, or device=0,1 is expected");
         insta::assert_snapshot!(check("--health-interval 10"), @"options: --health-interval '10': a time like 10s or 1m30s is expected");
-    }
-
-    #[test]
-    fn cards() {
-        let check = |text: &str| format!("{:?}", gpus(text));
-        insta::assert_snapshot!(check("2"), @"Some(Gpus { count: Some(2), ids: [], capabilities: [], driver: None })");
-        insta::assert_snapshot!(check("\"device=0,1\""), @r#"Some(Gpus { count: None, ids: ["0", "1"], capabilities: [], driver: None })"#);
-        insta::assert_snapshot!(check("device=1,capabilities=utility"), @r#"Some(Gpus { count: None, ids: ["1"], capabilities: ["utility"], driver: None })"#);
     }
 }

@@ -43,19 +43,28 @@ fn cards(gpus: &Gpus, kind: &str) -> Vec<String> {
     }
 }
 
-/// The arguments of `podman create`, and the variables that go through its standard input.
-fn arguments(wanted: &Create, kind: &str) -> (Vec<String>, String) {
-    let mut args: Vec<String> = vec!["create".into(), "--name".into(), wanted.name.clone()];
+/// The arguments of `podman create`, the variables that go through its standard input, and those
+/// that go through its own.
+fn arguments(wanted: &Create, kind: &str) -> (Vec<String>, String, Vec<(String, String)>) {
+    let mut args: Vec<String> = vec!["create".into()];
+    // What the keys say comes after what the options say, and so wins.
+    args.extend(podman_words(&wanted.options, kind));
+    if wanted.options.name.is_none() {
+        args.extend(["--name".into(), wanted.name.clone()]);
+    }
     let mut add = |flag: &str, value: &str| args.push(format!("--{flag}={value}"));
     for (name, value) in &wanted.labels {
         add("label", &format!("{name}={value}"));
     }
-    let mut file = String::new();
-    for (name, value) in &wanted.env {
-        // Secrets stay off the command line, which everybody sees; the file has no way to break lines.
-        match value.contains('\n') {
-            true => add("env", &format!("{name}={value}")),
-            false => file.push_str(&format!("{name}={value}\n")),
+    // Secrets stay off the command line, which everybody sees. The file has no way to break lines:
+    // those go through the program's own variables.
+    let (mut file, mut passed) = (String::new(), Vec::new());
+    for (name, value) in wanted.variables() {
+        if value.contains('\n') {
+            add("env", &name);
+            passed.push((name, value));
+        } else {
+            file.push_str(&format!("{name}={value}\n"));
         }
     }
     add("env-file", "/dev/stdin");
@@ -87,10 +96,9 @@ fn arguments(wanted: &Create, kind: &str) -> (Vec<String>, String) {
     for host in &wanted.hosts {
         add("add-host", host);
     }
-    args.extend(podman_words(&wanted.options, kind));
     args.push(wanted.image.clone());
     args.extend(wanted.command.iter().flatten().cloned());
-    (args, file)
+    (args, file, passed)
 }
 
 /// The words of `options` as Podman's program takes them.
@@ -104,6 +112,11 @@ fn podman_words(options: &Options, kind: &str) -> Vec<String> {
                 words.next();
             }
             word if word.starts_with("--gpus=") => {}
+            // Among the variables already.
+            "--env" | "-e" => {
+                words.next();
+            }
+            word if word.starts_with("--env=") || word.starts_with("-e") => {}
             word => out.push(word.to_owned()),
         }
     }
@@ -184,10 +197,11 @@ impl Client {
         let failed = |e: std::io::Error| {
             ContainerError::new(format!("Podman's program does not answer: {e}"))
         };
-        let (args, variables) = arguments(wanted, kind);
+        let (args, variables, passed) = arguments(wanted, kind);
         let mut child = tokio::process::Command::new(program()?)
             .args(["--remote", "--url", &url])
             .args(args)
+            .envs(passed)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -234,16 +248,16 @@ mod tests {
             options: parse(options).unwrap(),
             ..Create::default()
         };
-        let (args, file) = arguments(&wanted, "nvidia.com/gpu");
-        format!("{}\n{file}", args.join(" "))
+        let (args, file, passed) = arguments(&wanted, "nvidia.com/gpu");
+        format!("{}\n{file}{passed:?}", args.join(" "))
     }
 
     #[test]
     fn flags_go_on_as_they_are() {
         insta::assert_snapshot!(check("--gpus all --shm-size 1g"), @r#"
-        create --name n --label=l=1 --env=M=x
-        y --env-file=/dev/stdin --stop-timeout=0 --entrypoint=["tail"] --volume=/a:/b --network=net --device=nvidia.com/gpu=all --shm-size 1g i -f /dev/null
+        create --device=nvidia.com/gpu=all --shm-size 1g --name n --label=l=1 --env=M --env-file=/dev/stdin --stop-timeout=0 --entrypoint=["tail"] --volume=/a:/b --network=net i -f /dev/null
         A=b
+        [("M", "x\ny")]
         "#);
         let cards = |text: &str| {
             let all = check(text);

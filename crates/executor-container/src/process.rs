@@ -16,11 +16,13 @@ use crate::container::{Client, Create, Running};
 use crate::engine::{Engine, EngineKind};
 use crate::error::{ContainerError, Result, engine_words};
 use crate::health::died;
-use crate::set::GiveBack;
+use crate::set::{GiveBack, needed};
 use crate::task::{Stop, Stops, Task, TaskOutput};
 
 /// Time for the output to close after a process ended.
 const DRAIN: Duration = Duration::from_secs(5);
+/// Time for a process that was killed to be gone: no signal reaches one of another machine.
+const BURIAL: Duration = Duration::from_secs(5);
 /// How often it is asked whether a process goes on whose output is open.
 const ASK: Duration = Duration::from_millis(500);
 /// Bytes of one piece of output.
@@ -133,13 +135,14 @@ pub(crate) async fn give_back(
     out: &mut TaskOutput,
 ) {
     let command = back.command();
-    if !tokio::task::spawn_blocking(move || back.is_needed()).await.unwrap_or(true) {
+    if !needed(&back).await {
         return;
     }
     create.name.push_str("-files");
     create.entrypoint = Some(vec![command[0].clone()]);
     create.command = Some(command[1..].to_vec());
     create.options.user = Some("0".into());
+    create.options.entrypoint = None;
     let done = async {
         let id = client.create(&create).await?;
         let ran = async {
@@ -179,8 +182,10 @@ async fn attached(
         .logs(true)
         .build();
     let attached = client.docker.attach_container(id, Some(options)).await;
-    let mut attached =
-        attached.map_err(|e| ContainerError::api("the container cannot be listened to", &e))?;
+    let mut attached = attached.map_err(|e| {
+        absent(&engine_words(&e), image)
+            .unwrap_or_else(|| ContainerError::api("the container cannot be listened to", &e))
+    })?;
     // Podman makes a container's network before its process, so that all is ready by then.
     let early = client.kind == EngineKind::Podman && client.init(id).await;
     if !early {
@@ -279,6 +284,22 @@ async fn open(client: &Client, exec: &Exec) -> Result<(String, StartExecResults)
     }
 }
 
+/// That an image has no such program, where an engine's words mean that.
+pub(crate) fn absent(words: &str, image: &str) -> Option<ContainerError> {
+    let missing = words.contains("executable file") && words.contains("not found")
+        || words.contains("exec") && words.contains("no such file or directory");
+    if !missing {
+        return None;
+    }
+    // runc says `exec: "NAME": executable…`, crun says `executable file `NAME` not found`.
+    let quoted = |mark: char| words.split(mark).nth(1).filter(|n| !n.is_empty());
+    let name = quoted('`').or_else(|| quoted('"')).unwrap_or("its program");
+    Some(
+        ContainerError::new(format!("'{name}' is not in the image '{image}'"))
+            .hint("an entrypoint is one program; its arguments are `command` or `args`"),
+    )
+}
+
 /// Why a process did not start: mostly as its container is gone.
 async fn gone(
     client: &Client,
@@ -321,9 +342,13 @@ async fn run_exec(
     };
     let mut ended: Option<Instant> = None;
     let mut stopped = false;
+    let mut killed: Option<Instant> = None;
     let mut head = Vec::new();
     loop {
         let limit = ended.map_or(ASK, |at| (at + DRAIN).saturating_duration_since(Instant::now()));
+        if killed.is_some_and(|at| at.elapsed() > BURIAL) {
+            return Ok(Exit::Signal(9));
+        }
         tokio::select! {
             piece = output.next() => match piece {
                 Some(Ok(piece)) => {
@@ -338,6 +363,9 @@ async fn run_exec(
             stop = stops.next() => {
                 stopped = true;
                 signal(client, &id, exec, stop).await;
+                if stop == Stop::Kill {
+                    killed.get_or_insert_with(Instant::now);
+                }
             }
             () = sleep(limit) => {
                 if ended.is_some() {
@@ -352,19 +380,26 @@ async fn run_exec(
         }
     }
     drop(input);
-    let mut tries = 0;
+    let mut pause = Duration::from_millis(2);
     let code = loop {
         match client.docker.inspect_exec(&id).await {
             Ok(state) if !state.running.unwrap_or_default() => break state.exit_code,
-            Ok(_) if tries < 5_000 => tries += 1,
-            Ok(_) | Err(_) => break None,
+            Ok(_) if killed.is_some_and(|at| at.elapsed() > BURIAL) => {
+                return Ok(Exit::Signal(9));
+            }
+            // It closed its output, and goes on.
+            Ok(_) => pause = (pause * 5 / 4).min(ASK),
+            Err(_) => break None,
         }
         tokio::select! {
             stop = stops.next() => {
                 stopped = true;
                 signal(client, &id, exec, stop).await;
+                if stop == Stop::Kill {
+                    killed.get_or_insert_with(Instant::now);
+                }
             }
-            () = sleep(Duration::from_millis(2)) => {}
+            () = sleep(pause) => {}
         }
     };
     let code = code.and_then(|c| i32::try_from(c).ok());

@@ -3,6 +3,8 @@
 //! Podman 4 says that a container is `stopped`, which Docker's API does not know. HTTP/1.0, so
 //! that an answer ends with its connection.
 
+use std::time::Duration;
+
 use serde_json::Value as Json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -11,6 +13,10 @@ use crate::error::{ContainerError, Result};
 
 /// Bytes of an answer.
 const MAX_ANSWER: u64 = 16 * 1024 * 1024;
+/// Time for an answer: an engine that makes a container's network may take its time.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Time for a ping.
+const PING: Duration = Duration::from_secs(10);
 
 /// Where the engine listens.
 #[derive(Debug, Clone)]
@@ -37,7 +43,7 @@ impl Client {
         let lost = |e: std::io::Error| {
             ContainerError::new(format!("the container engine does not answer: {e}"))
         };
-        let answer = exchange(&self.address, &request).await;
+        let answer = exchange(&self.address, &request, PATIENCE).await;
         parse(&answer.map_err(lost)?)
             .ok_or_else(|| ContainerError::new("the container engine's answer cannot be read"))
     }
@@ -57,7 +63,7 @@ pub(crate) struct Ping {
 
 /// Asks an engine who it is.
 pub(crate) async fn ping(address: &Address) -> std::io::Result<Ping> {
-    let answer = exchange(address, "GET /_ping HTTP/1.0\r\nHost: engine\r\n\r\n").await?;
+    let answer = exchange(address, "GET /_ping HTTP/1.0\r\nHost: engine\r\n\r\n", PING).await?;
     read_ping(&String::from_utf8_lossy(&answer))
         .ok_or_else(|| std::io::Error::other("its answer to a ping cannot be read"))
 }
@@ -88,11 +94,21 @@ fn read_ping(answer: &str) -> Option<Ping> {
     Some(ping)
 }
 
-async fn exchange(address: &Address, request: &str) -> std::io::Result<Vec<u8>> {
-    match address {
-        Address::Unix(path) => talk(tokio::net::UnixStream::connect(path).await?, request).await,
-        Address::Tcp(host) => talk(tokio::net::TcpStream::connect(host).await?, request).await,
-    }
+async fn exchange(
+    address: &Address,
+    request: &str,
+    patience: Duration,
+) -> std::io::Result<Vec<u8>> {
+    let asked = async {
+        match address {
+            Address::Unix(path) => {
+                talk(tokio::net::UnixStream::connect(path).await?, request).await
+            }
+            Address::Tcp(host) => talk(tokio::net::TcpStream::connect(host).await?, request).await,
+        }
+    };
+    let late = || std::io::Error::from(std::io::ErrorKind::TimedOut);
+    tokio::time::timeout(patience, asked).await.unwrap_or_else(|_| Err(late()))
 }
 
 async fn talk(

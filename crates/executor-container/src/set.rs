@@ -101,6 +101,11 @@ impl GiveBack {
     }
 }
 
+pub(crate) async fn needed(back: &GiveBack) -> bool {
+    let back = back.clone();
+    tokio::task::spawn_blocking(move || back.is_needed()).await.unwrap_or(true)
+}
+
 fn foreign(place: &Path, own: u32, depth: usize) -> bool {
     let Ok(meta) = place.symlink_metadata() else { return false };
     if meta.uid() != own {
@@ -128,11 +133,8 @@ impl Engine {
                 Ok(true) => Exit::Code(0),
                 Ok(false) => Exit::Code(1),
                 Err(error) => {
-                    out.line(&format!("##[error]{}", error.message)).await;
-                    if let Some(hint) = error.hint {
-                        out.line(&hint).await;
-                    }
-                    Exit::NotStarted(error.message)
+                    // Whoever waits for the task says it.
+                    Exit::NotStarted(error.said())
                 }
             }
         })
@@ -189,8 +191,9 @@ async fn start_all(
         };
         client.pull(&member.create.image, policy, member.credentials.as_ref(), out).await?;
     }
-    client.create_network(&plan.network, &plan.labels).await?;
+    // Told first, so that nothing is lost between the engine's work and its answer.
     change(set, |s| s.network = Some(plan.network.clone()));
+    client.create_network(&plan.network, &plan.labels).await?;
     for member in &plan.members {
         let mut create = member.create.clone();
         create.network = Some(plan.network.clone());
@@ -199,21 +202,33 @@ async fn start_all(
         create.hosts.extend(hosts);
         let volumes: Vec<_> =
             create.volumes.iter().chain(&create.options.volumes).cloned().collect();
-        let made = client.create_volumes(&volumes, &plan.labels).await?;
-        change(set, |s| s.volumes.extend(made));
+        let made = |name| change(set, |s| s.volumes.push(name));
+        client.create_volumes(&volumes, &plan.labels, made).await?;
+        // A name of the user's own may be another container's.
+        let ours = create.options.name.is_none();
+        let entry = |id: &str| (member.name.clone(), title(member), id.to_owned());
+        if ours {
+            change(set, |s| s.containers.push(entry(&create.name)));
+        }
         let id = client.create(&create).await?;
-        change(set, |s| s.containers.push((member.name.clone(), title(member), id.clone())));
+        change(set, |s| {
+            if ours {
+                s.containers.pop();
+            }
+            s.containers.push(entry(&id));
+        });
         let started = client.start(&id, &create.image).await;
         if let Err(error) = started {
             return Err(no_tail(error, member));
         }
         let running = client.inspect(&id).await?;
-        if !running.running {
+        if running.running {
+            out.line(&format!("{} runs: {}", title(member), id.get(..12).unwrap_or(&id))).await;
+        } else if member.name.is_empty() {
             let why = died(running.exit_code, &running.error);
             show_log(client, set, &member.name, &id, FAILED_LOG, out).await;
             return Err(ContainerError::new(format!("{} does not run: {why}", title(member))));
         }
-        out.line(&format!("{} runs: {}", title(member), id.get(..12).unwrap_or(&id))).await;
         change(set, |s| {
             if !member.name.is_empty() && !running.address.is_empty() {
                 s.hosts.push(format!("{}:{}", member.name, running.address));
@@ -233,7 +248,7 @@ async fn start_all(
 
 /// As on GitHub, the job's container waits by `tail`.
 fn no_tail(error: ContainerError, member: &Member) -> ContainerError {
-    let missing = member.name.is_empty() && error.message.contains("tail");
+    let missing = member.name.is_empty() && error.message.starts_with("'tail' is not in");
     match missing {
         true => ContainerError::new(format!(
             "the image '{}' has no `tail`, by which a job's container waits, here as on GitHub",
@@ -259,6 +274,11 @@ async fn healthy(
             Health::Unchecked => {}
             Health::Healthy => out.line(&format!("{name}: healthy")).await,
             Health::Stopped => return Ok(false),
+            // As on GitHub, where a service without a check may end.
+            Health::Ended(why) => {
+                out.line(&format!("##[warning]{title} does not run: {why}")).await;
+                show_log(client, set, &name, &id, FAILED_LOG, out).await;
+            }
             Health::Unhealthy(why) => {
                 out.line(&format!("##[error]{title} is not healthy: {why}")).await;
                 show_log(client, set, &name, &id, FAILED_LOG, out).await;
@@ -290,7 +310,7 @@ async fn show_log(
     let text = client.logs(id, lines).await;
     let what = if name.is_empty() { "the job's container" } else { name };
     out.line(&format!("##[group]Log of {what}")).await;
-    out.bytes(&text).await;
+    out.foreign(&text).await;
     if text.last().is_some_and(|b| *b != b'\n') {
         out.line("").await;
     }
@@ -306,6 +326,7 @@ async fn stop(
     let state = look(set);
     if let (Some(back), Some((_, _, id))) =
         (give_back, state.containers.iter().find(|(n, ..)| n.is_empty()))
+        && needed(back).await
     {
         let command = back.command();
         let done = quiet_exec(client, id, &command, Some("0")).await;

@@ -7,6 +7,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe::Sender;
 use tokio::sync::watch;
 use trainyard_job::Exit;
+use trainyard_job::command::may_hold_command;
 
 use crate::engine::Engine;
 use crate::error::{ContainerError, Result};
@@ -56,10 +57,38 @@ impl TaskOutput {
         let _ = self.pipe.write_all(bytes).await;
     }
 
+    /// Text of others, in which no command is one.
+    pub async fn foreign(&mut self, text: &[u8]) {
+        let text = defused(text);
+        self.bytes(&text).await;
+    }
+
     /// A line.
     pub async fn line(&mut self, line: &str) {
         self.bytes(format!("{line}\n").as_bytes()).await;
     }
+}
+
+/// A text whose commands are none any more: a sign of no width stands in them. On GitHub, too, the
+/// logs of services and the output of builds are not read for commands.
+fn defused(text: &[u8]) -> std::borrow::Cow<'_, [u8]> {
+    if !may_hold_command(text) {
+        return text.into();
+    }
+    let mut out = Vec::with_capacity(text.len() + 16);
+    for line in text.split_inclusive(|b| *b == b'\n' || *b == b'\r') {
+        if line.trim_ascii_start().starts_with(b"::") {
+            out.extend_from_slice("\u{200b}".as_bytes());
+        }
+        let mut rest = line;
+        while let Some(at) = rest.windows(3).position(|w| w == b"##[") {
+            out.extend_from_slice(&rest[..at + 2]);
+            out.extend_from_slice("\u{200b}".as_bytes());
+            rest = &rest[at + 2..];
+        }
+        out.extend_from_slice(rest);
+    }
+    out.into()
 }
 
 /// The orders that a task gets.
@@ -137,5 +166,27 @@ impl Task {
     /// Kills it and what came from it.
     pub fn kill(&self) {
         let _ = self.stop.send(Stop::Kill);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_of_others_are_none() {
+        let check = |text: &str| {
+            let out = String::from_utf8_lossy(&defused(text.as_bytes())).into_owned();
+            for line in out.lines() {
+                assert!(trainyard_job::command::parse(line).is_none(), "{line}");
+            }
+            out.replace('\u{200b}', "_")
+        };
+        insta::assert_snapshot!(check("ready at ::1:80\n"), @"ready at ::1:80");
+        insta::assert_snapshot!(check("a\n  ::add-mask::x\nb ##[error]y ##[z]\n"), @r"
+        a
+        _  ::add-mask::x
+        b ##_[error]y ##_[z]
+        ");
     }
 }

@@ -129,8 +129,8 @@ impl Access {
         ];
         action_env.push(("ACTIONS_ORCHESTRATION_ID".to_owned(), format!("{run}.{job}")));
         let mut step_env = Vec::new();
-        // Of the runtime token the signature is what opens something; the rest is for all to read.
-        let mut secrets = vec![token.clone(), signature];
+        // The signature of the runtime token alone opens nothing, but a step may print it by itself.
+        let mut secrets = vec![token.clone(), runtime.clone(), signature];
         let mut grants = self.grants();
         if grant.id_token {
             // The client puts `&audience=` behind it, so there must be a `?` already.

@@ -94,6 +94,30 @@ fn scripts_go_through_shellcheck() {
     assert!(found(&repo, &["--no-shellcheck"]).is_empty());
 }
 
+/// The cases of `container/refused`.
+#[test]
+fn what_an_engine_would_refuse() {
+    for (job, finds) in [
+        ("container: {image: i, options: --memory lots}", true),
+        ("container: {image: i, options: --network host}", true),
+        ("container: {image: i, options: --entrypoint sh}", true),
+        ("services: {s: {image: i, options: --health-cmd redis-cli ping}}", true),
+        ("services: {s: {image: i, ports: ['80:x']}}", true),
+        ("services: {s: {image: i, volumes: ['a:b']}}", true),
+        ("container: {image: i, options: '--gpus all --memory 8g'}", false),
+        ("container: {image: i, options: '${{ vars.O }}'}", false),
+        ("services: {s: {image: i, options: --entrypoint sh}}", false),
+        ("services: {s: {image: i, ports: ['5432', '80:80/tcp', 81], volumes: ['v:/v']}}", false),
+        ("container: i", false),
+    ] {
+        let repo = Repo::with(&format!(
+            "on: push\njobs: {{a: {{runs-on: ubuntu-latest, {job}, steps: [{{run: x}}]}}}}\n"
+        ));
+        let all = found(&repo, &["--no-shellcheck"]);
+        assert_eq!(all.iter().any(|(rule, ..)| rule == "container/refused"), finds, "{job}");
+    }
+}
+
 /// The cases of the rule's page.
 #[test]
 fn shellcheck_is_asked_for_shells_alone() {

@@ -4,6 +4,7 @@
 //! off, and have their cases and pages.
 
 mod always_true;
+mod container;
 mod cron_interval;
 mod cron_never;
 mod deprecated_action;
@@ -55,6 +56,7 @@ impl Rule {
 
 /// All rules, in the order of their ids.
 pub static RULES: &[Rule] = &[
+    container::RULE,
     always_true::RULE,
     unreachable::RULE,
     needs_unread::RULE,

@@ -44,7 +44,7 @@ fn settings() -> Settings {
 #[test]
 fn bad_cases_are_found_and_near_ones_are_not() {
     let mut wrong = Vec::new();
-    for rule in RULES.iter().filter(|r| r.id != "script/shellcheck") {
+    for rule in RULES.iter().filter(|r| r.check.is_some()) {
         for (cases, wanted) in [(rule.cases.bad, true), (rule.cases.good, false)] {
             for case in cases {
                 let (text, is_action) = file(case);

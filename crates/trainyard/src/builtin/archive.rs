@@ -105,7 +105,10 @@ pub fn unpack(
             return Err(refused("lies outside the paths of the cache"));
         }
         let parent = laid.folder(target.parent().unwrap_or(Path::new("/")))?;
-        let place = parent.join(target.file_name().unwrap_or_default());
+        let place = match parent.as_os_str().is_empty() {
+            true => files.place(&target)?,
+            false => parent.join(target.file_name().unwrap_or_default()),
+        };
         let mode = entry.header().mode().unwrap_or(0o644) & 0o777;
         let time = entry.header().mtime().unwrap_or(0);
         count += 1;
@@ -188,6 +191,10 @@ impl<'a> Laid<'a> {
     fn folder(&mut self, path: &Path) -> io::Result<PathBuf> {
         if let Some(found) = self.folders.get(path) {
             return Ok(found.clone());
+        }
+        // One that may not be looked at, and is there as the job's folders lie in it.
+        if self.files.is_around(path) && self.files.real(path).is_err() {
+            return Ok(PathBuf::new());
         }
         if let Some(parent) = path.parent() {
             self.folder(parent)?;

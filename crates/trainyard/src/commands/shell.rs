@@ -181,6 +181,10 @@ fn inside(data: &Path, kept: &Kept, settings: &Settings, command: &[String]) -> 
         }
     }
     if let Some(container) = container {
+        if !container.services.is_empty() {
+            let names = container.services.join(", ");
+            eprintln!("the job's services do not run any more: {names}");
+        }
         let container = KeptContainer { env: own_env, ..container };
         let env: Vec<_> = env.into_iter().map(|(k, v)| (k, container.named(&v))).collect();
         let place = container.named(&directory.to_string_lossy());

@@ -11,7 +11,26 @@ const PASSED: &[&str] = &[
     "TMPDIR",
     "LD_LIBRARY_PATH",
     "TZ",
-    // Proxies and certificate authorities.
+    // Certificate authorities.
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "NODE_EXTRA_CA_CERTS",
+    "GIT_SSL_CAINFO",
+    "PIP_CERT",
+    // Package indexes by files of this machine.
+    "PIP_CONFIG_FILE",
+    "PIP_FIND_LINKS",
+    "PIP_NO_INDEX",
+    "UV_INSECURE_HOST",
+    "UV_CONFIG_FILE",
+    "NPM_CONFIG_USERCONFIG",
+    "npm_config_userconfig",
+];
+
+/// Proxies: they pass into containers, too.
+pub const PROXIES: &[&str] = &[
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "NO_PROXY",
@@ -20,30 +39,19 @@ const PASSED: &[&str] = &[
     "https_proxy",
     "no_proxy",
     "all_proxy",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-    "NODE_EXTRA_CA_CERTS",
-    "GIT_SSL_CAINFO",
-    "PIP_CERT",
-    // Package indexes.
+];
+
+/// Addresses of package indexes: they pass into containers, too.
+pub const INDEXES: &[&str] = &[
     "PIP_INDEX_URL",
     "PIP_EXTRA_INDEX_URL",
     "PIP_TRUSTED_HOST",
-    "PIP_CONFIG_FILE",
-    "PIP_FIND_LINKS",
-    "PIP_NO_INDEX",
     "UV_INDEX",
     "UV_DEFAULT_INDEX",
     "UV_INDEX_URL",
     "UV_EXTRA_INDEX_URL",
-    "UV_INSECURE_HOST",
-    "UV_CONFIG_FILE",
     "NPM_CONFIG_REGISTRY",
     "npm_config_registry",
-    "NPM_CONFIG_USERCONFIG",
-    "npm_config_userconfig",
 ];
 
 /// Prefixes of which every variable passes.
@@ -55,7 +63,7 @@ pub fn base(inherit_all: bool, extra: &[(String, String)]) -> Vec<(String, Strin
         .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
         .filter(|(name, _)| {
             inherit_all
-                || PASSED.contains(&name.as_str())
+                || [PASSED, PROXIES, INDEXES].iter().any(|l| l.contains(&name.as_str()))
                 || PASSED_PREFIXES.iter().any(|p| name.starts_with(p))
         })
         .collect();

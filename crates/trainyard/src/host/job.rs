@@ -18,8 +18,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use trainyard_job::files::FileCommands;
 use trainyard_job::seal::Seal;
 use trainyard_job::{
-    Action, Annotation, Answer, Exit, Input, JobMachine, LoadedSet, Process, ProcessId, Stage,
-    StepMark, StepNeed, StepReport, StopKind, sealed,
+    Action, Annotation, Answer, Exit, Input, JobMachine, LoadedSet, Process, ProcessId,
+    ProcessKind, Stage, StepMark, StepNeed, StepReport, StopKind, sealed,
 };
 use trainyard_model::Outcome;
 
@@ -284,10 +284,17 @@ impl Runner {
                     (around.watch)(Happening::StepEnded(step, report, pieces));
                 }
                 Action::Annotate(step, mut annotation) => {
-                    let containers = &around.containers;
-                    annotation.file = annotation.file.map(|file| containers.outside(&file));
+                    let of_action = self.is_docker_action(step);
+                    annotation.file =
+                        annotation.file.map(|file| around.containers.outside_of(of_action, &file));
+                    let workspace = &around.workspace.workspace;
                     if annotation.from_path.is_some() {
-                        settle_file(&mut annotation, &around.workspace.workspace);
+                        settle_file(&mut annotation, workspace);
+                    } else if let Some(file) = &annotation.file
+                        && let Ok(inside) = Path::new(file).strip_prefix(workspace)
+                    {
+                        // (`ActionCommandManager.cs`, `MakeRelative`)
+                        annotation.file = Some(inside.to_string_lossy().into_owned());
                     }
                     (around.watch)(Happening::Annotated(step, annotation));
                 }
@@ -302,7 +309,9 @@ impl Runner {
                     self.todo.extend(machine.step(Input::Prepared(found)));
                 }
                 Action::ReadMatcher(process, file) => {
-                    let file = around.containers.outside(&file);
+                    let step = self.live.get(&process).map(|l| l.step);
+                    let of_action = step.is_some_and(|step| self.is_docker_action(step));
+                    let file = around.containers.outside_of(of_action, &file);
                     let text = read_matcher(&around.workspace.workspace, &file);
                     self.todo.extend(machine.step(Input::Matchers(process, text)));
                 }
@@ -312,6 +321,11 @@ impl Runner {
                 }
                 Action::Spawn(id, step, process) => {
                     self.started.insert(id, Instant::now());
+                    if around.containers.has_nothing(&process.kind) {
+                        let files = FileCommands::default();
+                        self.todo.extend(machine.step(Input::Exited(id, Exit::Code(0), files)));
+                        continue;
+                    }
                     if let Err(why) = self.spawn(id, step, &process, around) {
                         let files = FileCommands::default();
                         self.todo.extend(machine.step(Input::Exited(
@@ -336,6 +350,11 @@ impl Runner {
                 }
             }
         }
+    }
+
+    /// Whether a step's process is a Docker action, which has names of its own for the folders.
+    fn is_docker_action(&self, step: usize) -> bool {
+        self.last.get(&step).is_some_and(|p| matches!(p.kind, ProcessKind::Docker { .. }))
     }
 
     fn stop(&mut self, id: ProcessId, kind: StopKind) {
@@ -408,7 +427,7 @@ impl Runner {
         }
         for (id, is_output) in &ready {
             if *is_output {
-                self.read(*id, machine, &around.workspace.workspace);
+                self.read(*id, machine, around);
             }
         }
         for (id, is_output) in ready {
@@ -448,7 +467,7 @@ impl Runner {
     }
 
     /// Reads what there is, but not without end: others have their turn.
-    fn read(&mut self, id: ProcessId, machine: &mut JobMachine, workspace: &Path) {
+    fn read(&mut self, id: ProcessId, machine: &mut JobMachine, around: &Surroundings<'_>) {
         for _ in 0..8 {
             let Some(live) = self.live.get_mut(&id) else { return };
             let Some(output) = &live.running.output else { return };
@@ -465,13 +484,16 @@ impl Runner {
                 }
             };
             let step = live.step;
+            let of_action =
+                self.last.get(&step).is_some_and(|p| matches!(p.kind, ProcessKind::Docker { .. }));
             let mut sink = StepSink {
                 log: &mut self.log,
                 step,
                 machine,
                 process: id,
                 actions: &mut self.todo,
-                workspace,
+                workspace: &around.workspace.workspace,
+                outside: &|file| around.containers.outside_of(of_action, file),
             };
             live.reader.push(&self.buffer[..count], &mut sink);
             if count < self.buffer.len() / 4 {
@@ -535,12 +557,13 @@ impl Runner {
             bury_orphans();
         }
         for id in done {
-            self.read(id, machine, &around.workspace.workspace);
+            self.read(id, machine, around);
             let Some(mut live) = self.live.remove(&id) else { continue };
             if live.running.output.is_some() {
                 // Something still holds the output: it is not waited for any longer.
                 live.running.kill_tree();
             }
+            let of_action = self.is_docker_action(live.step);
             let mut sink = StepSink {
                 log: &mut self.log,
                 step: live.step,
@@ -548,6 +571,7 @@ impl Runner {
                 process: id,
                 actions: &mut self.todo,
                 workspace: &around.workspace.workspace,
+                outside: &|file| around.containers.outside_of(of_action, file),
             };
             live.reader.finish(&mut sink);
             let files = read_files(&around.workspace.command_files, id);

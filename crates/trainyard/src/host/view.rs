@@ -43,6 +43,10 @@ impl View {
         serde_json::from_str(&std::env::var(VARIABLE).ok()?).ok()
     }
 
+    fn is_mounted(&self, path: &Path) -> bool {
+        self.folders.pairs().iter().any(|(_, inner)| path.starts_with(inner))
+    }
+
     /// Where a normal absolute path of the container is on this machine, links aside.
     fn outside(&self, path: &Path) -> io::Result<PathBuf> {
         let mounted = self.folders.pairs().iter().find_map(|(host, inner)| {
@@ -60,6 +64,14 @@ impl View {
         }
     }
 
+    /// Whether a path is a folder around one that is mounted: it is no link, as mounts lie in it.
+    fn is_around(&self, path: &Path) -> bool {
+        self.folders.pairs().iter().any(|(_, inner)| {
+            let inner = Path::new(inner);
+            inner != path && inner.starts_with(path)
+        })
+    }
+
     fn resolve(&self, path: &Path, last: bool) -> io::Result<PathBuf> {
         let mut todo: Vec<PathBuf> = path.components().rev().map(|c| PathBuf::from(&c)).collect();
         let (mut here, mut links) = (PathBuf::from("/"), 0);
@@ -73,6 +85,9 @@ impl View {
                     here.push(name);
                     if todo.is_empty() && !last {
                         break;
+                    }
+                    if self.is_around(&here) && !self.is_mounted(&here) {
+                        continue;
                     }
                     if let Ok(target) = std::fs::read_link(self.outside(&here)?) {
                         links += 1;
@@ -127,6 +142,12 @@ impl Files {
             Some(view) => view.resolve(path, true),
             None => Ok(path.to_owned()),
         }
+    }
+
+    /// Whether a folder is known to be there, though this user may not look at it: one around the
+    /// job's own folders.
+    pub fn is_around(&self, path: &Path) -> bool {
+        self.0.as_ref().is_some_and(|view| view.is_around(path) && !view.is_mounted(path))
     }
 
     /// As [`Self::real`], and one name for each file.
@@ -208,6 +229,11 @@ mod tests {
         let blind = Files(Some(View { root: None, ..view }));
         assert!(blind.real(Path::new("/opt/x")).unwrap_err().to_string().contains("may not look"));
         assert_eq!(blind.real(Path::new("/__w/d")).unwrap(), base.join("work/d"));
+        let deep = vec![(text(&base.join("work")), "/github/home".into())];
+        let blind = Files(Some(View { folders: deep.into(), root: None, ..View::default() }));
+        assert_eq!(blind.real(Path::new("/github/home/d")).unwrap(), base.join("work/d"));
+        assert!(blind.is_around(Path::new("/")) && blind.is_around(Path::new("/github")));
+        assert!(!blind.is_around(Path::new("/github/home")) && !blind.is_around(Path::new("/x")));
         std::fs::remove_dir_all(&base).unwrap();
     }
 }

@@ -62,6 +62,12 @@ impl Workspace {
             .map_err(|e| Error::io("write", &self.event_path, &e))
     }
 
+    /// Whether the tool cache is another user's.
+    pub fn shares_tools(&self) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        self.tools.metadata().is_ok_and(|m| m.uid() != rustix::process::getuid().as_raw())
+    }
+
     /// `HOME` of containers.
     pub fn home(&self) -> PathBuf {
         self.temp.join("_github_home")
@@ -79,8 +85,10 @@ impl Workspace {
             root: root.to_owned(),
             workspace: runner_workspace.join(name),
             runner_workspace,
+            // The outer one is this user's alone; the inner one may be open to a container's user.
             command_files: memory_folder(root)
-                .unwrap_or_else(|| temp.join("_runner_file_commands")),
+                .unwrap_or_else(|| temp.join("_runner_file_commands"))
+                .join("files"),
             event_path: temp.join(EVENT_FOLDER).join("event.json"),
             temp,
             tools: tools.to_owned(),
@@ -96,7 +104,7 @@ impl Workspace {
     /// Removes what only the running job needs.
     pub fn close(&self) {
         // In memory or within the root; either way it is this job's alone.
-        let _ = std::fs::remove_dir_all(&self.command_files);
+        let _ = std::fs::remove_dir_all(self.command_files.parent().unwrap_or(&self.command_files));
     }
 }
 

@@ -8,6 +8,7 @@ pub const ALL: &[Test] = &[
     ("a_dockerfile_beside_and_pre_and_post", a_dockerfile_beside_and_pre_and_post),
     ("an_image_as_a_step", an_image_as_a_step),
     ("javascript_in_a_container", javascript_in_a_container),
+    ("files_that_actions_name", files_that_actions_name),
     ("composites_in_a_container", composites_in_a_container),
     ("services_within_containers", services_within_containers),
 ];
@@ -140,6 +141,33 @@ fn javascript_in_a_container() {
             "this action runs on Node, and the image '{BUSYBOX}:latest' has no C library"
         ))
         .exits(1);
+}
+
+/// Problem matchers, and what they and commands find, have the names of the container.
+fn files_that_actions_name() {
+    let matcher = "{\"problemMatcher\": [{\"owner\": \"t\", \"pattern\": [{\"regexp\": \"^(.*):(\\\\d+): (.*)$\", \"file\": 1, \"line\": 2, \"message\": 3}]}]}";
+    let repo = Repo::empty();
+    repo.file("js/action.yml", "name: js\nruns: {using: node20, main: main.js}\n");
+    repo.file("js/m.json", matcher).file("src/a.py", "");
+    repo.file("js/main.js", "console.log('##[add-matcher]' + __dirname + '/m.json'); console.log(process.env.GITHUB_WORKSPACE + '/src/a.py:3: by a matcher');\n");
+    repo.file("act/action.yml", "name: d\nruns: {using: docker, image: Dockerfile}\n");
+    repo.file("act/Dockerfile", &format!("FROM {BUSYBOX}\nCMD [\"sh\", \"-c\", \"echo ::add-matcher::$GITHUB_WORKSPACE/js/m.json; echo $GITHUB_WORKSPACE/src/a.py:4: in docker; echo ::error file=$GITHUB_WORKSPACE/src/a.py,line=5::by a command\"]\n"));
+    repo.file(
+        ".github/workflows/ci.yml",
+        &format!(
+            "on: push
+jobs:
+  a: {{runs-on: ubuntu-latest, container: {DEBIAN}, steps: [{{uses: actions/checkout@v4}}, {{uses: ./js}}]}}
+  b: {{runs-on: ubuntu-latest, steps: [{{uses: actions/checkout@v4}}, {{uses: ./act}}]}}
+"
+        ),
+    );
+    repo.commit("first");
+    run(&repo, &[]).exits(0);
+    let view = repo.call(&["view", "1"]);
+    view.shows(" src/a.py:3: by a matcher")
+        .shows(" src/a.py:4: in docker")
+        .shows(" src/a.py:5: by a command");
 }
 
 fn composites_in_a_container() {

@@ -8,6 +8,7 @@ pub const ALL: &[Test] = &[
     ("options_that_are_wrong", options_that_are_wrong),
     ("a_build_that_fails", a_build_that_fails),
     ("a_service_that_is_not_healthy", a_service_that_is_not_healthy),
+    ("a_service_that_ends_is_a_warning", a_service_that_ends_is_a_warning),
     ("out_of_memory", out_of_memory),
     ("a_port_in_use", a_port_in_use),
     ("a_full_disk", a_full_disk),
@@ -66,40 +67,55 @@ fn a_build_that_fails() {
 }
 
 fn a_service_that_is_not_healthy() {
-    workflow(
+    let service = "sick: {image: IMAGE, entrypoint: sh, command: '-c \"echo cannot find my data; echo ::error::not mine; sleep 100\"', options: '--health-cmd \"CHECK\" --health-interval 1s --health-retries 2 --health-timeout 2s'}";
+    for (check, message) in [
+        ("echo still sick; false", "its health check fails: still sick"),
+        ("false", "its health check fails with exit code 1"),
+        ("sleep 100", "its health check takes longer than 2s"),
+    ] {
+        let service = service.replace("IMAGE", BUSYBOX).replace("CHECK", check);
+        workflow(
+            &format!(
+                "on: push\njobs: {{a: {{runs-on: ubuntu-latest, services: {{{service}}}, steps: [{{run: echo NEVER}}]}}}}\n"
+            ),
+            &[],
+        )
+        .shows(message)
+        .shows("cannot find my data")
+        // What a service prints is not a command.
+        .hides("##[error]not mine")
+        .hides("NEVER")
+        .exits(1);
+    }
+}
+
+fn a_service_that_ends_is_a_warning() {
+    let ran = workflow(
         &format!(
             "on: push
 jobs:
   a:
     runs-on: ubuntu-latest
     services:
-      sick: {{image: {BUSYBOX}, entrypoint: sh -c, command: '\"echo cannot find my data; sleep 100\"', options: '--health-cmd \"echo still sick; false\" --health-interval 1s --health-retries 2'}}
-      dead: {{image: {BUSYBOX}, entrypoint: sh -c, command: '\"echo last words; exit 4\"'}}
-    steps: [{{run: echo NEVER}}]
+      dead: {{image: {BUSYBOX}, entrypoint: sh, command: '-c \"echo last words; exit 4\"'}}
+    steps: [{{run: 'echo network ${{{{ job.container.network != null }}}}'}}]
 "
         ),
         &[],
-    )
-    .shows("service dead")
-    .shows("it ended with exit code 4")
-    .shows("last words")
-    .hides("NEVER")
-    .exits(1);
+    );
+    ran.shows("##[warning]service dead")
+        .shows("it ended with exit code 4")
+        .shows("last words")
+        .shows("network true")
+        .exits(0);
     workflow(
         &format!(
-            "on: push
-jobs:
-  a:
-    runs-on: ubuntu-latest
-    services:
-      sick: {{image: {BUSYBOX}, entrypoint: sh -c, command: '\"echo cannot find my data; sleep 100\"', options: '--health-cmd \"echo still sick; false\" --health-interval 1s --health-retries 2'}}
-    steps: [{{run: echo NEVER}}]
-"
+            "on: push\njobs: {{a: {{runs-on: ubuntu-latest, services: {{s: {{image: {BUSYBOX}, entrypoint: sh -c}}}}, steps: [{{run: echo NEVER}}]}}}}\n"
         ),
         &[],
     )
-    .shows("its health check fails: still sick")
-    .shows("cannot find my data")
+    .shows("'sh -c' is not in the image")
+    .shows("an entrypoint is one program")
     .hides("NEVER")
     .exits(1);
 }

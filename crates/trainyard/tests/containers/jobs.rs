@@ -98,7 +98,7 @@ jobs:
 }
 
 fn services_and_their_context() {
-    let web = "entrypoint: sh -c, command: '\"mkdir /w; echo ok > /w/index.html; exec httpd -f -p 80 -h /w\"'";
+    let web = "entrypoint: sh, command: '-c \"mkdir /w; echo ok > /w/index.html; exec httpd -f -p 80 -h /w\"'";
     workflow(
         &format!(
             "on: push

@@ -6,7 +6,10 @@ use std::process::{Child, Command, Stdio};
 use super::{BUSYBOX, Test, command};
 use crate::common::{Ran, Repo, ran};
 
-pub const ALL: &[Test] = &[("a_registry_with_a_password", a_registry_with_a_password)];
+pub const ALL: &[Test] = &[
+    ("a_registry_with_a_password", a_registry_with_a_password),
+    ("contexts_in_git", contexts_in_git),
+];
 
 /// `tests/images/setup.sh` tells Podman that it speaks no TLS.
 const ADDRESS: &str = "localhost:15055";
@@ -59,6 +62,48 @@ fn run(repo: &Repo, workflow: &str) -> Ran {
         command(repo, &["run", "--workflows", &format!(".github/workflows/{workflow}.yml")]);
     command.env("DOCKER_CONFIG", repo.path("../docker"));
     ran(command.output().unwrap())
+}
+
+/// A repository behind `git daemon` on a free port, and its process.
+fn git_daemon(repo: &Repo) -> (Child, String) {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let child = Command::new("git")
+        .args(["daemon", "--export-all", "--listen=127.0.0.1", &format!("--port={port}")])
+        .arg(format!("--base-path={}", repo.path("").display()))
+        .arg(repo.path(""))
+        .spawn()
+        .unwrap();
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        std::thread::yield_now();
+    }
+    (child, format!("git://127.0.0.1:{port}/.git"))
+}
+
+fn contexts_in_git() {
+    let source = Repo::empty();
+    source
+        .file("deep/Dockerfile", &format!("FROM {BUSYBOX}\nCOPY f /f\n"))
+        .file("deep/f", "fetched\n");
+    source.commit("first");
+    let (mut daemon, address) = git_daemon(&source);
+    let repo = Repo::with(&format!(
+        "on: push
+jobs:
+  a:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: docker/build-push-action@v6
+        id: b
+        with: {{context: '{address}#main:deep', add-hosts: 'one:10.0.0.1\ntwo:10.0.0.2'}}
+      - run: podman run --rm ${{{{ steps.b.outputs.imageid }}}} cat /f
+      - uses: docker/build-push-action@v6
+        with: {{context: '{address}#none'}}
+"
+    ));
+    let ran = super::run(&repo, &[]);
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    ran.shows("fetched").shows("#none' cannot be fetched").exits(1);
 }
 
 fn a_registry_with_a_password() {

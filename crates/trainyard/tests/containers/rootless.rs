@@ -89,6 +89,8 @@ fn foreign(folder: &Path, owner: u32) -> Vec<String> {
 }
 
 fn all_of_it_without_root() {
+    // One after the other: what is left is counted over all of that user's.
+    a_user_of_the_container_s_own();
     let folder = repository(&format!(
         "on: push
 permissions: {{id-token: write}}
@@ -125,6 +127,38 @@ jobs:
     std::fs::remove_dir_all(folder).unwrap();
 }
 
+/// Neither side is root: what one makes the other may use, and all of it is the caller's at the end.
+fn a_user_of_the_container_s_own() {
+    let folder = repository(&format!(
+        "on: push
+jobs:
+  a:
+    runs-on: ubuntu-latest
+    container: {{image: {BUSYBOX}, options: --user worker}}
+    steps:
+      - uses: actions/checkout@v4
+      - id: s
+        run: 'echo \"uid=$(id -u)\"; echo out=1 >> $GITHUB_OUTPUT; echo changed >> act/Dockerfile; mkdir new; touch new/x $HOME/x $RUNNER_TEMP/y; chmod 700 new'
+      - run: 'echo out=${{{{ steps.s.outputs.out }}}}; ls new'
+      - uses: actions/upload-artifact@v4
+        with: {{name: n, path: new}}
+      - uses: actions/checkout@v4
+      - run: 'tail -n 1 act/Dockerfile | cut -c1-3; touch again; exit 3'
+"
+    ));
+    run(&folder, None, &["run", "--keep-workspaces", "always"])
+        .shows("uid=1234")
+        .shows("out=1")
+        .shows("Artifact n has been successfully uploaded!")
+        .shows("CMD")
+        .shows("exit code 3")
+        .hides("ermission denied")
+        .exits(1);
+    let owner = folder.metadata().unwrap().uid();
+    assert_eq!(foreign(&folder.join("data"), owner), Vec::<String>::new());
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 /// What users in the group `docker` have: an engine that is root's.
 fn root_s_engine_leaves_no_files_of_root() {
     let folder = repository(&format!(
@@ -135,7 +169,13 @@ jobs:
     container: {BUSYBOX}
     steps:
       - uses: actions/checkout@v4
-      - run: 'mkdir d; touch d/made ~/made; chown 1234 d'
+      - run: 'mkdir d kept; echo k > kept/f; touch d/made ~/made; chown 1234 d'
+      - uses: actions/cache/save@v4
+        with: {{key: k, path: \"kept\\n~/made\"}}
+      - run: rm -r kept ~/made
+      - uses: actions/cache/restore@v4
+        with: {{key: k, path: \"kept\\n~/made\", fail-on-cache-miss: true}}
+      - run: 'echo \"restored $(cat kept/f)\"; ls ~/made'
       - uses: ./act
       - run: wget -q -O - ${{GITHUB_API_URL%/api}}/oidc/.well-known/openid-configuration | head -c 9
       - run: 'api=${{{{ github.api_url }}}}; wget -q -O - ${{api%/api}}/oidc/.well-known/openid-configuration | head -c 9'
@@ -157,7 +197,11 @@ jobs:
     service.kill().unwrap();
     service.wait().unwrap();
     assert_eq!(ran.out.lines().filter(|l| l.starts_with("{\"issuer\"")).count(), 4, "{}", ran.out);
-    ran.shows("action as 0").shows("removed").hides("cannot be reached").exits(0);
+    ran.shows("action as 0")
+        .shows("removed")
+        .shows("restored k")
+        .hides("cannot be reached")
+        .exits(0);
     let owner = folder.metadata().unwrap().uid();
     assert_eq!(foreign(&folder.join("data"), owner), Vec::<String>::new());
     std::fs::remove_dir_all(folder).unwrap();

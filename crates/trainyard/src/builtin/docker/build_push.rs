@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use trainyard_executor_container::{Build, Built, size};
+use trainyard_executor_container::{Build, Built, EngineKind, size};
 
 use super::super::{JobFacts, append, checkout, flag, input, variable};
 use super::{engine, follow, list, pairs, refuse, said};
@@ -91,7 +91,8 @@ pub fn run(facts: &JobFacts) -> Result<()> {
     if push && tags.is_empty() {
         return Err(Error::new("tag is needed when pushing to registry"));
     }
-    let (context, remote, kept) = context(facts)?;
+    let engine = engine()?;
+    let (context, remote, kept) = context(facts, engine.kind)?;
     let file = input("file");
     let dockerfile = match (file.is_empty(), remote.is_empty()) {
         (true, true) => context.join("Dockerfile"),
@@ -128,7 +129,6 @@ pub fn run(facts: &JobFacts) -> Result<()> {
         shm_size,
         remote,
     };
-    let engine = engine()?;
     println!("{} builds", engine.title());
     let built = Arc::new(Mutex::new(None));
     let task = engine.build(build, push, Arc::clone(&built)).map_err(said)?;
@@ -161,7 +161,7 @@ impl Drop for Scratch {
 
 /// What is built: a folder, or an address that the engine fetches; and what holds a folder that was
 /// made for it.
-fn context(facts: &JobFacts) -> Result<(PathBuf, String, Option<Scratch>)> {
+fn context(facts: &JobFacts, kind: EngineKind) -> Result<(PathBuf, String, Option<Scratch>)> {
     let given = input("context");
     let own = "{{defaultContext}}";
     if given.is_empty() || given.starts_with(own) {
@@ -175,13 +175,50 @@ fn context(facts: &JobFacts) -> Result<(PathBuf, String, Option<Scratch>)> {
         return Ok((place.join(below), String::new(), Some(scratch)));
     }
     let remote = ["https://", "http://", "git://", "git@"].iter().any(|p| given.starts_with(p));
-    if remote {
+    if remote && kind == EngineKind::Docker {
         return Ok((PathBuf::new(), given, None));
+    }
+    if remote {
+        // Podman's builder fetches nothing that is asked for over Docker's API.
+        let (place, below) = fetch(&given)?;
+        return Ok((place.0.join(below), String::new(), Some(place)));
     }
     let folder = std::fs::canonicalize(&given).map_err(|e| {
         Error::new(format!("the context '{given}': {e}")).hint("is it checked out?")
     })?;
     Ok((folder, String::new(), None))
+}
+
+/// A repository at `ADDRESS#REF:FOLDER`, fetched (docs.docker.com, "Build context", Git
+/// repositories): its place, and the folder in it.
+fn fetch(given: &str) -> Result<(Scratch, String)> {
+    let (address, fragment) = given.split_once('#').unwrap_or((given, ""));
+    let (wanted, below) = fragment.split_once(':').unwrap_or((fragment, ""));
+    let is_archive = [".tar", ".tar.gz", ".tgz", ".zip"].iter().any(|e| address.ends_with(e));
+    if is_archive || Path::new(below).components().any(|c| c == std::path::Component::ParentDir) {
+        return Err(Error::new(format!("the context '{given}' cannot be fetched for Podman"))
+            .hint("a Git repository can, as ADDRESS#REF:FOLDER; or check it out in a step"));
+    }
+    let place = PathBuf::from(variable("RUNNER_TEMP")?)
+        .join(format!("build-context-{}", std::process::id()));
+    std::fs::create_dir_all(&place).map_err(|e| Error::io("create", &place, &e))?;
+    let scratch = Scratch(place.clone());
+    let wanted = if wanted.is_empty() { "HEAD" } else { wanted };
+    for args in [
+        &["init", "-q"][..],
+        &["fetch", "-q", "--depth=1", "--", address, wanted],
+        &["checkout", "-q", "FETCH_HEAD"],
+        &["submodule", "-q", "update", "--init", "--depth=1"],
+    ] {
+        let output = Command::new("git").current_dir(&place).args(args).output();
+        let output = output.map_err(|e| Error::new(format!("git cannot be started: {e}")))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let last = said.lines().last().unwrap_or_default();
+            return Err(Error::new(format!("the context '{given}' cannot be fetched: {last}")));
+        }
+    }
+    Ok((scratch, below.to_owned()))
 }
 
 /// The files under test, as checkout lays them.

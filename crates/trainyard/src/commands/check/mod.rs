@@ -1,5 +1,6 @@
 //! `trainyard check`: what GitHub would refuse, before it does, and what it would not.
 
+mod containers;
 mod shellcheck;
 
 use std::io::Write as _;
@@ -166,6 +167,9 @@ fn look(
             None => Vec::new(),
         };
         diagnostics.extend(lints);
+        if let Some(Owned::Workflow(workflow)) = &definition {
+            diagnostics.extend(containers::of_workflow(workflow));
+        }
         // Rules of the reader are turned off like the others.
         diagnostics
             .retain(|d| d.severity == Severity::Error || !settings.off.iter().any(|o| o == d.rule));

@@ -3,7 +3,10 @@
 //! Deliberately absent: files of a container that this user may not look into (`host/view.rs`).
 
 mod door;
+mod engines;
 mod inner;
+mod mark;
+mod members;
 mod owner;
 mod paths;
 mod shell;
@@ -12,69 +15,24 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError};
 
 use trainyard_executor_container::{
-    Build, Create, Credentials, Engine, Exec, GiveBack, Held, LABEL, Member, OnStart, Pull,
-    RUN_LABEL, Search, SetPlan, SharedSet, Source, Task, Volume, parse_options, parse_port,
-    parse_volume, registry, search,
+    Build, Create, Engine, Exec, Held, LABEL, OnStart, Pull, RUN_LABEL, SetPlan, SharedSet, Source,
+    Task, Volume,
 };
+use trainyard_job::ProcessKind;
 use trainyard_job::container::{ContainerSpec, ContainersReady, ContainersSpec};
-use trainyard_job::shell::split;
 use trainyard_model::Value;
 
 use trainyard_services::{Door, Doors};
 
 pub use door::open as open_door;
+pub use engines::Engines;
 pub use paths::{EXTERNALS, PathMap};
 pub use shell::KeptContainer;
 
 use super::environment::{get, set};
 use super::workspace::Workspace;
 use inner::Inner;
-
-/// The engine of this call, found when the first container is asked for.
-#[derive(Debug, Default)]
-pub struct Engines {
-    engine: OnceLock<Result<Arc<Engine>, String>>,
-}
-
-impl Engines {
-    /// The engine; what earlier calls of Trainyard left there is removed first.
-    ///
-    /// # Errors
-    ///
-    /// The one message when there is none.
-    pub fn get(&self) -> Result<Arc<Engine>, String> {
-        let found = self.engine.get_or_init(|| {
-            let engine = search(&Search::here()).and_then(|found| Engine::connect(&found));
-            let engine = engine.map_err(|e| e.said())?;
-            engine.sweep(&|process| process_is_gone(process));
-            Ok(Arc::new(engine))
-        });
-        found.clone()
-    }
-
-    /// The engine, if one was asked for.
-    pub fn used(&self) -> Option<Arc<Engine>> {
-        self.engine.get().and_then(|e| e.as_ref().ok()).cloned()
-    }
-}
-
-/// When a process began, in ticks since the machine did: numbers of processes come again.
-fn start_of(pid: u32) -> Option<String> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    text.rsplit_once(')')?.1.split_whitespace().nth(19).map(str::to_owned)
-}
-
-/// The mark of this process on all that it makes.
-fn process_mark() -> String {
-    let pid = std::process::id();
-    format!("{pid}-{}", start_of(pid).unwrap_or_default())
-}
-
-fn process_is_gone(mark: &str) -> bool {
-    let Some((pid, start)) = mark.split_once('-') else { return false };
-    let Ok(pid) = pid.parse::<u32>() else { return false };
-    start_of(pid).as_deref() != Some(start)
-}
+use mark::process_mark;
 
 /// The containers of one job.
 #[derive(Debug)]
@@ -103,6 +61,8 @@ pub struct JobContainers {
     doors: Option<Doors>,
     /// The job's own container, as it was asked for.
     spec: Option<ContainerSpec>,
+    /// The names of the services.
+    services: Vec<String>,
     /// The services' address and what containers know it as, where those are two.
     called: Arc<OnceLock<(String, String)>>,
     /// Where they listen for containers without a network of the job's own.
@@ -157,6 +117,7 @@ impl JobContainers {
             network: None,
             doors: settings.doors,
             spec: None,
+            services: Vec::new(),
             called: Arc::default(),
             door: None,
         }
@@ -175,6 +136,14 @@ impl JobContainers {
         }
     }
 
+    /// As [`Self::outside`]; `of_action` for one that a Docker action named.
+    pub fn outside_of(&self, of_action: bool, path: &str) -> String {
+        match of_action {
+            true => PathMap::of_action(&self.workspace).outside(path),
+            false => self.outside(path),
+        }
+    }
+
     /// A path of this machine, as a step names it.
     pub fn inside(&self, path: &str) -> String {
         match self.inside {
@@ -188,18 +157,6 @@ impl JobContainers {
         match self.inside {
             true => self.map.outside_lines(text),
             false => text.to_owned(),
-        }
-    }
-
-    /// A file that steps write, whoever they are.
-    pub fn open_file(&self, path: &Path) {
-        use std::os::unix::fs::PermissionsExt;
-        if !self.foreign {
-            return;
-        }
-        if !owner::chown_all(&[&path.to_owned()], self.owner.0, self.owner.1) {
-            // Then it is open to all; the folder around it is not.
-            let _ = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666));
         }
     }
 
@@ -229,6 +186,7 @@ impl JobContainers {
             volumes: spec.volumes.clone(),
             mounts: self.map.clone(),
             env: spec.env.clone(),
+            services: self.services.clone(),
         })
     }
 
@@ -237,6 +195,7 @@ impl JobContainers {
         let mut members = Vec::new();
         for (name, service) in &spec.services {
             let Some(service) = service else { continue };
+            self.services.push(name.clone());
             members.push(self.member(name, service)?);
         }
         if let Some(job) = &spec.job {
@@ -332,82 +291,6 @@ impl JobContainers {
         format!("{}-{}-{}", self.prefix, clean.trim_matches('-'), self.next)
     }
 
-    fn member(&mut self, name: &str, spec: &ContainerSpec) -> Result<Member, String> {
-        let at = |why: String| match name {
-            "" => format!("container: {why}"),
-            name => format!("services.{name}: {why}"),
-        };
-        let options = parse_options(&spec.options).map_err(|e| at(e.said()))?;
-        let mut ports = Vec::new();
-        for port in &spec.ports {
-            ports.extend(parse_port(port).map_err(|e| at(e.said()))?);
-        }
-        let mut volumes = Vec::new();
-        for volume in &spec.volumes {
-            volumes.push(parse_volume(volume).map_err(|e| at(e.said()))?);
-        }
-        let mut env = spec.env.clone();
-        set(&mut env, "GITHUB_ACTIONS", "true");
-        if get(&env, "CI").is_none() {
-            set(&mut env, "CI", "true");
-        }
-        let create = Create {
-            name: self.name(if name.is_empty() { "job" } else { name }),
-            image: spec.image.clone(),
-            env,
-            entrypoint: spec.entrypoint.as_deref().map(split).filter(|e| !e.is_empty()),
-            command: spec.command.as_deref().map(split).filter(|c| !c.is_empty()),
-            volumes,
-            ports,
-            aliases: if name.is_empty() { Vec::new() } else { vec![name.to_owned()] },
-            options,
-            ..Create::default()
-        };
-        let credentials = spec.credentials.as_ref().map(|(username, password)| Credentials {
-            username: username.clone(),
-            password: password.clone(),
-            server: registry(&spec.image).to_owned(),
-        });
-        Ok(Member { name: name.to_owned(), create, credentials })
-    }
-
-    /// The runner's folders, its waiting process, and the variables that it sets.
-    fn job_mounts(&self, create: &mut Create) -> Result<(), String> {
-        let home = self.workspace.home();
-        std::fs::create_dir_all(&home)
-            .map_err(|e| format!("cannot create {}: {e}", home.display()))?;
-        // From the outermost in: a mount within another one comes after it.
-        let mut mounts: Vec<Volume> =
-            self.map.pairs().iter().rev().map(|(host, inner)| Volume::bind(host, inner)).collect();
-        mounts.sort_by_key(|v| v.target.matches('/').count());
-        // What the user mounts lies over it.
-        mounts.append(&mut create.volumes);
-        create.volumes = mounts;
-        if let Some(socket) = self.socket()? {
-            // Engines take one mount of a place.
-            let place = |v: &Volume| v.target != socket.target;
-            create.volumes.retain(place);
-            create.options.volumes.retain(place);
-            create.volumes.push(socket);
-        }
-        let externals = self.workspace.temp.join("_externals");
-        std::fs::create_dir_all(&externals)
-            .map_err(|e| format!("cannot create {}: {e}", externals.display()))?;
-        create.volumes.push(Volume::bind(&externals.to_string_lossy(), EXTERNALS));
-        set(&mut create.env, "HOME", paths::HOME);
-        create.workdir = Some(self.map.inside(&self.workspace.workspace.to_string_lossy()));
-        create.entrypoint = Some(vec!["tail".into()]);
-        create.command = Some(vec!["-f".into(), "/dev/null".into()]);
-        Ok(())
-    }
-
-    /// The engine's socket, where images look for it.
-    fn socket(&self) -> Result<Option<Volume>, String> {
-        let engine = self.engines.get()?;
-        let socket = engine.socket.as_ref().map(|s| s.to_string_lossy().into_owned());
-        Ok(socket.map(|s| Volume::bind(&s, "/var/run/docker.sock")))
-    }
-
     /// What the job's contexts say of them, once they run.
     pub fn ready(&mut self) -> Result<ContainersReady, String> {
         let state = self.set.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -421,6 +304,8 @@ impl JobContainers {
                 container = Some(Value::object([("id", id), ("network", network)]));
                 continue;
             }
+            // Services alone have a network, too (`ContainerOperationProvider.cs`).
+            container.get_or_insert_with(|| Value::object([("network", network.clone())]));
             let ports = running.ports.iter().map(|(k, v)| (k.as_str(), Value::from(v.as_str())));
             let service = [("id", id), ("ports", Value::object(ports)), ("network", network)];
             services.push((name.clone(), Value::object(service)));
@@ -441,49 +326,30 @@ impl JobContainers {
         Ok(ContainersReady { container, services, has_bash })
     }
 
-    /// The user of the container may write where steps write.
-    fn give_to_user(&self, engine: &Engine, inner: &Inner) {
-        let folders = [&self.workspace.root, &self.workspace.command_files];
-        if owner::chown_all(&folders, self.owner.0, self.owner.1) {
-            return;
-        }
-        let owner = format!("{}:{}", self.owner.0, self.owner.1);
-        let folders =
-            [paths::WORK.to_owned(), format!("{}/_temp/_runner_file_commands", paths::WORK)];
-        let mut command = vec!["chown", "-R", &owner];
-        command.extend(folders.iter().map(String::as_str));
-        // Where neither works, the step says what it may not write.
-        let _ = engine.ask(&inner.id, &command, Some("0"));
-    }
-
-    /// After a step that ran on this machine: what it laid is the container's user's.
-    pub fn hand_over(&self) {
-        if let (true, Some(inner), Ok(engine)) =
-            (self.foreign, self.inner.get(), self.engines.get())
-        {
-            self.give_to_user(&engine, inner);
+    /// Whether a process of the job's containers has nothing to do, and so wants no engine.
+    pub fn has_nothing(&self, kind: &ProcessKind) -> bool {
+        match kind {
+            ProcessKind::StartContainers(spec) => {
+                spec.job.is_none() && spec.services.iter().all(|(_, s)| s.is_none())
+            }
+            ProcessKind::StopContainers => {
+                let set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
+                set.network.is_none() && set.containers.is_empty()
+            }
+            _ => false,
         }
     }
 
     /// Stops and removes them.
     pub fn stop(&self) -> Result<Task, String> {
         let engine = self.engines.get()?;
-        let back = self.give_back(&engine, &self.map, &[paths::WORK, paths::HOME, paths::TOOLS]);
+        let mut folders = vec![paths::WORK, paths::HOME];
+        // One that others use has what is others'.
+        if !self.workspace.shares_tools() {
+            folders.push(paths::TOOLS);
+        }
+        let back = self.give_back(&engine, &self.map, &folders);
         engine.stop_set(Arc::clone(&self.set), back).map_err(|e| e.said())
-    }
-
-    /// Who owns files that were made in the container, when that is not this user anyway.
-    fn give_back(&self, engine: &Engine, map: &PathMap, folders: &[&str]) -> Option<GiveBack> {
-        let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-        let owner = match (uid, engine.rootless) {
-            (0, _) => return None,
-            // The container's root is this user.
-            (_, true) => "0:0".to_owned(),
-            (_, false) => format!("{uid}:{gid}"),
-        };
-        let places = folders.iter().map(|f| PathBuf::from(map.outside(f))).collect();
-        let folders = folders.iter().map(|f| (*f).to_owned()).collect();
-        Some(GiveBack { owner, folders, places })
     }
 
     /// Removes what is left, whatever became of the job.
@@ -565,8 +431,6 @@ impl JobContainers {
         if get(&env, "CI").is_none() {
             set(&mut env, "CI", "true");
         }
-        // The image's own.
-        env.retain(|(k, _)| k != "PATH");
         let mut volumes: Vec<Volume> =
             map.pairs().iter().map(|(host, inner)| Volume::bind(host, inner)).collect();
         volumes.extend(self.socket()?);
@@ -581,7 +445,7 @@ impl JobContainers {
             name: self.name(&what),
             labels: self.labels.clone(),
             env,
-            entrypoint: entrypoint.map(split).filter(|e| !e.is_empty()),
+            entrypoint: entrypoint.filter(|e| !e.is_empty()).map(|e| vec![e.to_owned()]),
             command: args,
             workdir: Some("/github/workspace".into()),
             volumes,

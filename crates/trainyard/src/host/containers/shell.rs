@@ -25,6 +25,9 @@ pub struct KeptContainer {
     pub mounts: PathMap,
     /// Its variables.
     pub env: Vec<(String, String)>,
+    /// The names of the job's services, which are not there any more.
+    #[serde(default)]
+    pub services: Vec<String>,
 }
 
 impl KeptContainer {

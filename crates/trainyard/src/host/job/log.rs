@@ -50,6 +50,8 @@ pub(super) struct StepSink<'a> {
     pub(super) process: ProcessId,
     pub(super) actions: &'a mut VecDeque<Action>,
     pub(super) workspace: &'a Path,
+    /// A path that the step named, on this machine.
+    pub(super) outside: &'a dyn Fn(&str) -> String,
 }
 
 impl Sink for StepSink<'_> {
@@ -69,7 +71,7 @@ impl Sink for StepSink<'_> {
                 Action::Mask(_) => self.log.masker = self.machine.masker().clone(),
                 // The next line may be the first that it matches.
                 Action::ReadMatcher(process, file) => {
-                    let text = read_matcher(self.workspace, &file);
+                    let text = read_matcher(self.workspace, &(self.outside)(&file));
                     for action in self.machine.step(Input::Matchers(process, text)) {
                         match action {
                             Action::Log(step, text) => log_line(self.log, step, &text),

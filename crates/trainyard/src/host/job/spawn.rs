@@ -8,32 +8,9 @@ use trainyard_job::{Process, ProcessId, ProcessKind};
 
 use super::files::COMMAND_FILES;
 use super::{After, Live, Runner, Surroundings};
-use crate::host::environment::{get, set, which};
+use crate::host::environment::{INDEXES, PROXIES, get, set, which};
 use crate::host::process::{Running, start};
 use crate::host::reader::OutputReader;
-
-/// Of what every child on this machine starts with, what one in a container gets too: nothing that
-/// speaks of this machine's folders.
-const INTO_CONTAINERS: &[&str] = &[
-    "RUNNER_TRACKING_ID",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "ALL_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "all_proxy",
-    "PIP_INDEX_URL",
-    "PIP_EXTRA_INDEX_URL",
-    "PIP_TRUSTED_HOST",
-    "UV_INDEX",
-    "UV_DEFAULT_INDEX",
-    "UV_INDEX_URL",
-    "UV_EXTRA_INDEX_URL",
-    "NPM_CONFIG_REGISTRY",
-    "npm_config_registry",
-];
 
 impl Runner {
     pub(super) fn spawn(
@@ -43,7 +20,9 @@ impl Runner {
         process: &Process,
         around: &mut Surroundings<'_>,
     ) -> Result<(), String> {
-        make_files(id, around)?;
+        if !matches!(process.kind, ProcessKind::StartContainers(_) | ProcessKind::StopContainers) {
+            make_files(id, around)?;
+        }
         let (running, after) = match &process.kind {
             ProcessKind::StartContainers(spec) => {
                 (around.containers.start(spec)?.into(), After::Containers)
@@ -57,7 +36,10 @@ impl Runner {
                 let task = around.containers.action(image, entrypoint, args.clone(), &env)?;
                 (task.into(), After::Nothing)
             }
-            ProcessKind::Builtin { .. } => (on_this_machine(id, process, around)?, After::HandOver),
+            ProcessKind::Builtin { .. } => {
+                around.containers.take_back();
+                (on_this_machine(id, process, around)?, After::HandOver)
+            }
             _ if around.containers.is_inside() => {
                 (in_container(id, process, around)?, After::Nothing)
             }
@@ -109,7 +91,10 @@ fn write_script(
 
 fn into_container(process: &Process, around: &Surroundings<'_>) -> Vec<(String, String)> {
     let mut env: Vec<(String, String)> = Vec::new();
-    let passes = |name: &str| INTO_CONTAINERS.contains(&name);
+    // Nothing that speaks of this machine's folders.
+    let passes = |name: &str| {
+        name == "RUNNER_TRACKING_ID" || PROXIES.contains(&name) || INDEXES.contains(&name)
+    };
     for (key, value) in around.base_env.iter().filter(|(k, _)| passes(k)) {
         set(&mut env, key, value);
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use trainyard_engine::{Cause, Command, Effect, EffectKey, InstanceId, Strength, outstanding};
 use trainyard_model::Outcome;
 use trainyard_plan::{Group, Reason};
+use trainyard_workflow::model::JobKind;
 
 use super::{Driver, Message};
 use crate::error::{Error, Result};
@@ -156,6 +157,7 @@ impl Driver<'_, '_> {
             return Ok(());
         }
         let unserved = self.world.settings.images_only
+            && !self.names_container(index, node)
             && fitness::image_of(&self.world.settings.images, &resolved.labels).is_none();
         let unserved = unserved.then(|| fitness::without_image(&resolved.labels));
         if let Some(why) = unserved.or_else(|| self.refusal(index, node)) {
@@ -165,6 +167,16 @@ impl Driver<'_, '_> {
         }
         self.queue.push_back((index, node, attempt));
         Ok(())
+    }
+
+    /// Whether a job has a container of its own, or may have one.
+    fn names_container(&self, index: usize, node: InstanceId) -> bool {
+        let run = &self.runs[index];
+        let plan = run.state.instance(node).plan;
+        let definition = &run.semantics.nodes[run.semantics.definitions[plan.index()] as usize];
+        let jobs = &run.semantics.files[definition.file].workflow.jobs;
+        let job = definition.job.map(|j| &jobs[j].kind);
+        matches!(job, Some(JobKind::Steps(steps)) if steps.container.is_some())
     }
 
     fn refusal(&self, index: usize, node: InstanceId) -> Option<String> {

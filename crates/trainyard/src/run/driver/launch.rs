@@ -114,6 +114,9 @@ impl Driver<'_, '_> {
             access: access.as_ref(),
         };
         let own = wants_container(&run.semantics, &run.state, node, &facts)?;
+        if world.settings.images_only && !own && image.is_none() {
+            return Err(fitness::without_image(labels));
+        }
         facts.in_container = own || image.is_some();
         let containers = JobContainers::new(
             ContainerSettings {

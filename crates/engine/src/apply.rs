@@ -124,6 +124,15 @@ pub fn apply(run: &mut RunState, record: &Record) {
             let key = EffectKey::Timer(*node, instance.epoch);
             run.effects.insert(key, Effect::Timer { node: *node, due });
         }
+        Record::Retrying { node, due, at, .. } => {
+            run.last = *at;
+            clear_lease(run, *node);
+            let instance = &mut run.instances[node.index()];
+            instance.state = NodeState::Backoff { due: *due };
+            instance.began = None;
+            let key = EffectKey::Timer(*node, instance.epoch);
+            run.effects.insert(key, Effect::Timer { node: *node, due: *due });
+        }
         Record::CancelAccepted { node, cause, strength } => {
             let cancel = Cancel { cause: *cause, strength: *strength };
             for id in run.subtree(*node) {
@@ -192,6 +201,7 @@ fn blank(plan: PlanNodeId, parent: Option<InstanceId>, cancel: Option<Cancel>) -
         again: None,
         resume: None,
         superseded: false,
+        before: 0,
     }
 }
 
@@ -217,6 +227,20 @@ fn take_slot(run: &mut RunState, node: InstanceId) {
         && let NodeState::Open(counters) = &mut run.instances[parent.index()].state
     {
         counters.active += 1;
+        // They get theirs in order; those that were cancelled have none to come.
+        let mut next = counters.next as usize;
+        let waits = |id: &InstanceId| {
+            let state = &run.instances[id.index()].state;
+            matches!(state, NodeState::Blocked { .. } | NodeState::Waiting { .. })
+        };
+        let NodeState::Open(counters) = &run.instances[parent.index()].state else { return };
+        while counters.children.get(next).is_some_and(|leg| *leg == node || !waits(leg)) {
+            next += 1;
+        }
+        let next = u32::try_from(next).unwrap_or(u32::MAX);
+        if let NodeState::Open(counters) = &mut run.instances[parent.index()].state {
+            counters.next = next;
+        }
     }
 }
 
@@ -284,6 +308,7 @@ fn settle(run: &mut RunState, record: &Record) {
 /// Bytes of a leaf's outputs.
 pub(crate) fn output_size(outputs: &Value) -> usize {
     match outputs {
+        Value::String(text) => text.len(),
         Value::Object(object) => object.iter().map(|(k, v)| k.len() + v.to_text().len()).sum(),
         _ => 0,
     }

@@ -46,6 +46,15 @@ pub enum Command {
         /// Why.
         reason: Reason,
     },
+    /// What was made before stands for a leaf that is offered.
+    Hit {
+        /// Which.
+        node: InstanceId,
+        /// Which one.
+        reason: Reason,
+        /// Its outputs.
+        outputs: Value,
+    },
     /// Its first step begins.
     Begin {
         /// Which.
@@ -166,6 +175,7 @@ fn check(run: &RunState, command: &Command) -> Result<(), Refusal> {
         | Command::GroupRefused { node, .. }
         | Command::Lease { node, .. }
         | Command::Decline { node, .. }
+        | Command::Hit { node, .. }
         | Command::Begin { node, .. }
         | Command::Finish { node, .. }
         | Command::Lost { node, .. }
@@ -197,7 +207,11 @@ fn check(run: &RunState, command: &Command) -> Result<(), Refusal> {
                 Err(Refusal::Stale)
             }
         }
-        (NodeState::Active { state: AttemptState::Offered, .. }, Command::Decline { .. }) => Ok(()),
+        (
+            NodeState::Active { state: AttemptState::Offered, .. },
+            Command::Decline { .. } | Command::Hit { .. },
+        ) => Ok(()),
+        (NodeState::Backoff { .. }, Command::Timer { epoch, .. }) => lease(*epoch),
         (NodeState::Active { state: AttemptState::Leased, .. }, Command::Begin { epoch, .. })
         | (
             NodeState::Active { state: AttemptState::Leased | AttemptState::Running, .. },
@@ -293,6 +307,13 @@ impl Decider<'_> {
             Command::Decline { node, outcome, reason } => {
                 self.settle(*node, *outcome, reason.clone(), By::Declined, Value::Null);
             }
+            Command::Hit { node, reason, outputs } => {
+                let (outcome, by) = (Outcome::Success, By::Cache);
+                match over_limit(self.run, outputs) {
+                    Some(why) => self.fail(*node, why),
+                    None => self.settle(*node, outcome, reason.clone(), by, outputs.clone()),
+                }
+            }
             Command::Begin { node, .. } => {
                 self.emit(Record::Began { node: *node, at: self.at });
             }
@@ -306,10 +327,17 @@ impl Decider<'_> {
                     Some(why) => {
                         self.settle(*node, Outcome::Failure, why, By::Error, Value::Null);
                     }
+                    None if self.tries_again(*node, *outcome, reason) => {}
                     None => self.settle(*node, *outcome, reason.clone(), by, outputs.clone()),
                 }
             }
             Command::Lost { node, .. } => self.lost(*node),
+            Command::Timer { node, .. }
+                if matches!(self.run.instance(*node).state, NodeState::Backoff { .. }) =>
+            {
+                let attempt = self.run.instance(*node).attempt + 1;
+                self.emit(Record::Offered { node: *node, attempt });
+            }
             Command::Timer { node, .. } => {
                 let (outcome, reason, by) = match self.run.instance(*node).stopping {
                     Some(_) => {
@@ -335,12 +363,31 @@ impl Decider<'_> {
         }
     }
 
+    /// Puts off a leaf that failed, where its policy gives it another attempt. One that is being
+    /// cancelled has none.
+    fn tries_again(&mut self, node: InstanceId, outcome: Outcome, reason: &Reason) -> bool {
+        let instance = self.run.instance(node);
+        let retry = instance.resolved.as_ref().and_then(|r| r.retry);
+        let bad = matches!(outcome, Outcome::Failure | Outcome::TimedOut | Outcome::Lost);
+        let tried = instance.attempt.saturating_sub(instance.before);
+        let Some(retry) = retry.filter(|r| bad && tried <= r.count) else { return false };
+        if instance.cancel.is_some() || instance.stopping.is_some() {
+            return false;
+        }
+        let (at, due) = (self.at, self.at.plus_millis(retry.pause(tried)));
+        self.emit(Record::Retrying { node, outcome, reason: reason.clone(), due, at });
+        true
+    }
+
     /// Offered again if no step had begun, else a failure.
     fn lost(&mut self, node: InstanceId) {
         let NodeState::Active { attempt, state } = &self.run.instance(node).state else { return };
         let (attempt, began) = (*attempt, *state == AttemptState::Running);
         if began || self.run.instance(node).stopping.is_some() {
             let reason = Reason::new("its runner was lost");
+            if self.tries_again(node, Outcome::Lost, &reason) {
+                return;
+            }
             self.settle(node, Outcome::Lost, reason, By::Error, Value::Null);
         } else {
             self.emit(Record::Offered { node, attempt: attempt + 1 });
@@ -400,6 +447,9 @@ impl Decider<'_> {
                 match self.ask(id, cancel.is_some(), &[], |s, v| s.fan_out(v)) {
                     Err(reason) => self.fail(id, reason),
                     Ok(FanOut::One) => self.todo.push_back(Todo::Enter(id)),
+                    Ok(FanOut::Nothing { reason, outputs }) => {
+                        self.settle(id, Outcome::Success, reason, By::Nodes, outputs);
+                    }
                     Ok(FanOut::Cells { cells, .. }) if cells.is_empty() => {
                         let reason = Reason::new("no leg of its matrix was asked for");
                         self.settle(id, Outcome::Skipped, reason, By::Gate, Value::Null);
@@ -509,11 +559,15 @@ impl Decider<'_> {
         if counters.max_parallel.is_none() {
             return;
         }
-        for leg in counters.children.clone() {
+        let mut at = counters.next as usize;
+        loop {
+            let NodeState::Open(counters) = &self.run.instance(id).state else { return };
+            let Some(leg) = counters.children.get(at).copied() else { return };
             if !self.slot_free(leg) {
-                break;
+                return;
             }
             self.proceed(leg);
+            at += 1;
         }
     }
 
@@ -530,7 +584,10 @@ impl Decider<'_> {
                 t if t.success == 0 => JobResult::Skipped,
                 _ => JobResult::Success,
             };
-            let outputs = counters.merged.clone();
+            let merged = counters.merged.clone();
+            let views: Vec<NeedView<'_>> =
+                counters.children.iter().filter_map(|c| self.run.view_of(*c)).collect();
+            let outputs = self.ask(id, false, &views, |s, v| s.gather(v)).unwrap_or(merged);
             self.settle_as(id, outcome_of(result), result, Reason::default(), By::Nodes, outputs);
             return;
         }
@@ -622,6 +679,7 @@ impl Decider<'_> {
                 NodeState::Settled(_) | NodeState::Open(_) => {}
                 NodeState::Blocked { .. } => self.cut_short(id),
                 NodeState::Waiting { .. }
+                | NodeState::Backoff { .. }
                 | NodeState::Active { state: AttemptState::Offered, .. } => {
                     if !(asks && self.goes_on(id)) {
                         self.cut_short(id);

@@ -20,6 +20,8 @@ pub enum By {
     Declined,
     /// Its own nodes, all settled.
     Nodes,
+    /// What was made before stands for it.
+    Cache,
 }
 
 /// Why something is cancelled.
@@ -107,6 +109,19 @@ pub enum Record {
     Began {
         /// Which.
         node: InstanceId,
+        /// When.
+        at: Timestamp,
+    },
+    /// An attempt failed, and another follows.
+    Retrying {
+        /// Which.
+        node: InstanceId,
+        /// How the attempt ended.
+        outcome: Outcome,
+        /// Why.
+        reason: Reason,
+        /// When the next one is offered.
+        due: Timestamp,
         /// When.
         at: Timestamp,
     },

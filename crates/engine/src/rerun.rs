@@ -129,6 +129,7 @@ pub(crate) fn apply(
             again: None,
             resume: resume.filter(|(node, _)| node == id).map(|(_, step)| step),
             superseded: false,
+            before: instance.attempt,
         };
     }
     for id in reopened {

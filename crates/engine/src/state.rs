@@ -45,6 +45,8 @@ pub struct Counters {
     pub fail_fast: bool,
     /// Whether this is a fan-out rather than a scope.
     pub fan_out: bool,
+    /// The first leg that may wait for a slot: all before it have had one.
+    pub next: u32,
     /// How those that settled ended.
     pub tally: Tally,
     /// Outputs of legs, merged in the order they settled.
@@ -91,6 +93,11 @@ pub enum NodeState {
         attempt: u32,
         /// Where the attempt is.
         state: AttemptState,
+    },
+    /// A leaf that failed and is tried again.
+    Backoff {
+        /// When.
+        due: Timestamp,
     },
     /// A scope or fan-out with its own nodes.
     Open(Counters),
@@ -144,6 +151,8 @@ pub struct Instance {
     pub resume: Option<u32>,
     /// Whether a re-run made what it is in anew: it stays for its history alone.
     pub superseded: bool,
+    /// How many attempts it had before it was last begun: a re-run gives it all of its retries again.
+    pub before: u32,
 }
 
 /// How a fan-out treats its legs.
@@ -281,6 +290,7 @@ impl RunState {
             key: &self.plan.node(instance.plan).key,
             result: settled.result,
             outputs: settled.outputs.clone(),
+            reason: &settled.reason.0,
         })
     }
 

@@ -33,6 +33,9 @@ struct Tiny {
     groups: Vec<&'static str>,
     broken: Option<usize>,
     root_group: bool,
+    retries: u32,
+    nothing: bool,
+    gathers: bool,
 }
 
 impl Semantics for Tiny {
@@ -50,7 +53,15 @@ impl Semantics for Tiny {
         }
         Ok(if run { Verdict::Run } else { Verdict::Skip(Reason::new("gate")) })
     }
+    fn gather(&self, view: &View<'_>) -> Option<Value> {
+        let texts = view.children.iter().map(|c| c.outputs.to_text().into_owned());
+        self.gathers.then(|| Value::from(texts.collect::<Vec<_>>().join(" ")))
+    }
     fn fan_out(&self, _: &View<'_>) -> Result<FanOut, Reason> {
+        if self.nothing {
+            let (reason, outputs) = (Reason::new("no items"), Value::from("[]"));
+            return Ok(FanOut::Nothing { reason, outputs });
+        }
         let cell = |i: usize| Cell {
             values: Value::Number(f64::from(u32::try_from(i).unwrap())),
             strategy: Value::Null,
@@ -75,6 +86,12 @@ impl Semantics for Tiny {
             timeout_ms: 1_000,
             cancel_timeout_ms: 300,
             continue_on_error: self.forgiven,
+            retry: (self.retries > 0).then_some(trainyard_plan::Retry {
+                count: self.retries,
+                backoff_ms: 100,
+                factor: 3.0,
+                max_ms: 500,
+            }),
             groups: groups
                 .iter()
                 .map(|name| Group {
@@ -185,6 +202,7 @@ impl<'a> Bench<'a> {
             NodeState::Blocked { needs_left } => format!("blocked {needs_left}"),
             NodeState::Waiting { groups_held } => format!("waiting {groups_held}"),
             NodeState::Active { state, .. } => format!("{state:?}").to_lowercase(),
+            NodeState::Backoff { due } => format!("backoff {}", due.0),
             NodeState::Open(_) => "open".into(),
             NodeState::Settled(s) => s.outcome.as_str().into(),
         };
@@ -334,10 +352,11 @@ fn every_pair_of_the_table() {
         Offered,
         Leased,
         Running,
+        Backoff,
         Open,
         Settled,
     }
-    let semantics = Tiny { groups: vec!["g"], ..Tiny::default() };
+    let semantics = Tiny { groups: vec!["g"], retries: 1, ..Tiny::default() };
     // a is the node in question, b keeps the run going, c needs a.
     let reach = |at: At| -> (Bench<'_>, InstanceId) {
         let mut bench = Bench::new(leaves(3, &[(0, 2)]), &semantics);
@@ -347,14 +366,17 @@ fn every_pair_of_the_table() {
             At::Open => InstanceId::ROOT,
             _ => a,
         };
-        if matches!(at, At::Offered | At::Leased | At::Running | At::Settled) {
+        if matches!(at, At::Offered | At::Leased | At::Running | At::Backoff | At::Settled) {
             bench.tell(Command::GroupGranted { node: a, index: 0 }).unwrap();
         }
-        if matches!(at, At::Leased | At::Running | At::Settled) {
+        if matches!(at, At::Leased | At::Running | At::Backoff | At::Settled) {
             bench.tell(Command::Lease { node: a, attempt: 1, runner: "r".into() }).unwrap();
         }
-        if matches!(at, At::Running | At::Settled) {
+        if matches!(at, At::Running | At::Backoff | At::Settled) {
             bench.tell(Command::Begin { node: a, epoch: 1 }).unwrap();
+        }
+        if at == At::Backoff {
+            bench.end(a, Outcome::Failure, Value::Null);
         }
         if at == At::Settled {
             bench.end(a, Outcome::Success, Value::Null);
@@ -373,7 +395,8 @@ fn every_pair_of_the_table() {
         |node| Command::Decline { node, outcome: Outcome::Skipped, reason: Reason::default() };
     let cancel: Make =
         |target| Command::Cancel { target, cause: Cause::User, strength: Strength::Polite };
-    let commands: [(&str, Make, &[At]); 9] = [
+    let hit: Make = |node| Command::Hit { node, reason: Reason::default(), outputs: Value::Null };
+    let commands: [(&str, Make, &[At]); 10] = [
         ("granted", |node| Command::GroupGranted { node, index: 0 }, &[At::Waiting]),
         (
             "refused",
@@ -382,19 +405,39 @@ fn every_pair_of_the_table() {
         ),
         ("lease", |node| Command::Lease { node, attempt: 1, runner: "r".into() }, &[At::Offered]),
         ("decline", decline, &[At::Offered]),
+        ("hit", hit, &[At::Offered]),
         ("begin", |node| Command::Begin { node, epoch: 1 }, &[At::Leased]),
         ("finish", finish, &[At::Leased, At::Running]),
         ("lost", |node| Command::Lost { node, epoch: 1 }, &[At::Leased, At::Running]),
-        ("timer", |node| Command::Timer { node, epoch: 1 }, &[At::Leased, At::Running]),
+        (
+            "timer",
+            |node| Command::Timer { node, epoch: 1 },
+            &[At::Leased, At::Running, At::Backoff],
+        ),
         (
             "cancel",
             cancel,
-            &[At::Blocked, At::Waiting, At::Offered, At::Leased, At::Running, At::Open],
+            &[
+                At::Blocked,
+                At::Waiting,
+                At::Offered,
+                At::Leased,
+                At::Running,
+                At::Backoff,
+                At::Open,
+            ],
         ),
     ];
-    for at in
-        [At::Blocked, At::Waiting, At::Offered, At::Leased, At::Running, At::Open, At::Settled]
-    {
+    for at in [
+        At::Blocked,
+        At::Waiting,
+        At::Offered,
+        At::Leased,
+        At::Running,
+        At::Backoff,
+        At::Open,
+        At::Settled,
+    ] {
         for (name, make, taken) in &commands {
             let (mut bench, node) = reach(at);
             let answer = bench.tell(make(node));
@@ -697,4 +740,54 @@ proptest::proptest! {
             let _ = bench.tell(command);
         }
     }
+}
+
+/// A leaf that fails is tried again after a growing pause, as often as its policy says.
+#[test]
+fn retries() {
+    let semantics = Tiny { retries: 2, ..Tiny::default() };
+    let mut bench = Bench::new(leaves(2, &[(0, 1)]), &semantics);
+    let a = InstanceId(1);
+    for pause in [100, 300] {
+        bench.finish(a, Outcome::Failure);
+        let due = bench.at + pause;
+        assert_eq!(bench.states()[1], format!("n0:backoff {due}"));
+        let timers: Vec<_> = outstanding(&bench.run).map(|(k, _)| *k).collect();
+        assert!(matches!(timers[..], [EffectKey::Timer(node, _)] if node == a), "{timers:?}");
+        let epoch = bench.run.instance(a).epoch;
+        bench.tell(Command::Timer { node: a, epoch }).unwrap();
+        assert_eq!(bench.offers(), [a]);
+    }
+    bench.finish(a, Outcome::Failure);
+    assert_eq!(bench.states()[1..], ["n0:failure", "n1:skipped"]);
+    // A new attempt at the run has all of its retries again.
+    bench.tell(Command::Rerun { nodes: vec![a], resume: None }).unwrap();
+    bench.finish(a, Outcome::Lost);
+    assert!(bench.states()[1].starts_with("n0:backoff"), "{:?}", bench.states());
+    bench.cancel(Strength::Polite).unwrap();
+    assert_eq!(bench.states()[1], "n0:cancelled");
+    assert_eq!(outstanding(&bench.run).count(), 0);
+}
+
+/// What was made before stands for a leaf; what is no instance at all is a success; the legs of a
+/// fan-out give what the language gathers, in their order and not in that of their ends.
+#[test]
+fn hits_nothing_and_gathered_outputs() {
+    let semantics = Tiny { nothing: true, ..Tiny::default() };
+    let bench = Bench::new(fan(1), &semantics);
+    let settled = bench.run.instance(InstanceId(1)).settled().unwrap();
+    assert_eq!((settled.result, settled.outputs.to_text().as_ref()), (JobResult::Success, "[]"));
+    let semantics = Tiny { legs: 3, gathers: true, ..Tiny::default() };
+    let mut bench = Bench::new(fan(1), &semantics);
+    let offers = bench.offers();
+    for leg in offers.iter().rev().take(2) {
+        bench.begin(*leg);
+        bench.end(*leg, Outcome::Success, Value::from(format!("leg{}", leg.0)));
+    }
+    let (reason, outputs) = (Reason::new("made before"), Value::from("kept"));
+    bench.tell(Command::Hit { node: offers[0], reason, outputs }).unwrap();
+    let leg = bench.run.instance(offers[0]).settled().unwrap();
+    assert_eq!((leg.by, leg.reason.0.as_str()), (By::Cache, "made before"));
+    let outer = bench.run.instance(InstanceId(1)).settled().unwrap();
+    assert_eq!(outer.outputs.to_text(), format!("kept leg{} leg{}", offers[1].0, offers[2].0));
 }

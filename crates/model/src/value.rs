@@ -62,6 +62,11 @@ impl Value {
         }
     }
 
+    /// Whether it is `null`.
+    pub fn is_null(&self) -> bool {
+        matches!(self, Value::Null)
+    }
+
     /// Whether it is neither array nor object.
     pub fn is_primitive(&self) -> bool {
         !matches!(self, Value::Array(_) | Value::Object(_))

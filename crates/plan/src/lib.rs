@@ -8,7 +8,7 @@
 mod semantics;
 
 pub use semantics::{
-    Cell, FanOut, Group, NeedView, Reason, Resolved, Semantics, Tally, Verdict, View,
+    Cell, FanOut, Group, NeedView, Reason, Resolved, Retry, Semantics, Tally, Verdict, View,
 };
 
 use serde::{Deserialize, Serialize};

@@ -50,6 +50,38 @@ pub enum FanOut {
         /// Whether one failure cancels the rest.
         fail_fast: bool,
     },
+    /// No instance at all, which is a success.
+    Nothing {
+        /// Why.
+        reason: Reason,
+        /// What it gives.
+        outputs: Value,
+    },
+}
+
+/// How often a leaf that failed is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Retry {
+    /// How often at most.
+    pub count: u32,
+    /// Milliseconds before the first time.
+    pub backoff_ms: i64,
+    /// By what they grow each time.
+    pub factor: f64,
+    /// Milliseconds at most.
+    pub max_ms: i64,
+}
+
+impl Retry {
+    /// Milliseconds before the attempt after `attempt`, which counts from 1.
+    pub fn pause(&self, attempt: u32) -> i64 {
+        let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
+        #[allow(clippy::cast_precision_loss)]
+        let grown = self.backoff_ms as f64 * self.factor.max(0.0).powi(exponent);
+        #[allow(clippy::cast_possible_truncation)]
+        let grown = if grown.is_finite() { grown as i64 } else { i64::MAX };
+        grown.clamp(0, self.max_ms.max(0))
+    }
 }
 
 /// A concurrency group that a node holds from its grant until it settles.
@@ -64,7 +96,7 @@ pub struct Group {
 }
 
 /// What is known of an instance once its needs are met.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Resolved {
     /// Its name for people.
     pub name: String,
@@ -82,6 +114,12 @@ pub struct Resolved {
     pub cancel_timeout_ms: i64,
     /// Whether its failure is forgiven.
     pub continue_on_error: bool,
+    /// How often it is tried again when it fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+    /// The inputs of a leaf, where the language binds them before it is offered.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub inputs: Value,
 }
 
 /// A settled node as others see it.
@@ -93,6 +131,8 @@ pub struct NeedView<'a> {
     pub result: JobResult,
     /// Its outputs, an object.
     pub outputs: Value,
+    /// Why it ended as it did.
+    pub reason: &'a str,
 }
 
 /// What the engine shows of the run when it asks about a node.
@@ -144,6 +184,11 @@ pub trait Semantics {
     fn resolve(&self, view: &View<'_>) -> Result<Resolved, Reason>;
     /// The outputs of a settled scope, an object.
     fn outputs(&self, view: &View<'_>) -> Result<Value, Reason>;
+    /// What the legs of a fan-out give together, from `view.children`; none where the last leg in the
+    /// journal with a value counts.
+    fn gather(&self, _view: &View<'_>) -> Option<Value> {
+        None
+    }
     /// The result of a scope.
     fn conclude(&self, tally: &Tally) -> JobResult;
 }

@@ -85,6 +85,15 @@ impl Memory {
                     self.leases.remove(node);
                     self.offer(run, *node, semantics)?;
                 }
+                Record::Retrying { node, .. } => {
+                    self.leases.remove(node);
+                    let instance = run.instance(*node);
+                    let retry = instance.resolved.as_ref().and_then(|r| r.retry);
+                    let tried = instance.attempt - instance.before;
+                    ensure(retry.is_some_and(|r| tried <= r.count), "limits", || {
+                        format!("{} is tried again after {tried} attempts", run.path(*node))
+                    })?;
+                }
                 Record::Settled { node, outcome, .. } => {
                     self.leases.remove(node);
                     let attempt = run.attempt();
@@ -154,6 +163,10 @@ impl Memory {
             | Command::Timer { node, epoch } => (*node, *epoch),
             _ => return Ok(()),
         };
+        // The timer of one that is to be tried again is of the lease that is over.
+        if matches!(run.instance(node).state, NodeState::Backoff { .. }) {
+            return Ok(());
+        }
         ensure(self.leases.get(&node) == Some(&epoch), "fence", || {
             format!(
                 "{} took a report of lease {epoch}, {:?} is in force",
@@ -199,6 +212,10 @@ fn wanted(run: &RunState) -> BTreeSet<EffectKey> {
                 }
             }
             NodeState::Open(_) => hold(&mut keys, groups),
+            NodeState::Backoff { .. } => {
+                hold(&mut keys, groups);
+                keys.insert(EffectKey::Timer(id, instance.epoch));
+            }
             NodeState::Active { attempt, state } => {
                 hold(&mut keys, groups);
                 match state {
@@ -264,7 +281,7 @@ pub(crate) fn waits(run: &RunState, kept: &BTreeMap<EffectKey, Effect>) -> Check
                 };
                 (*groups_held as usize) < groups && has(id) || slot
             }
-            NodeState::Active { .. } => has(id),
+            NodeState::Active { .. } | NodeState::Backoff { .. } => has(id),
             NodeState::Open(counters) => {
                 counters.children.iter().any(|c| run.instance(*c).settled().is_none())
             }

@@ -19,6 +19,7 @@ fn state_name(run: &RunState, command: &Command) -> &'static str {
         | Command::GroupRefused { node, .. }
         | Command::Lease { node, .. }
         | Command::Decline { node, .. }
+        | Command::Hit { node, .. }
         | Command::Begin { node, .. }
         | Command::Finish { node, .. }
         | Command::Lost { node, .. }
@@ -34,6 +35,7 @@ fn state_name(run: &RunState, command: &Command) -> &'static str {
         NodeState::Active { state: AttemptState::Offered, .. } => "offered",
         NodeState::Active { state: AttemptState::Leased, .. } => "leased",
         NodeState::Active { state: AttemptState::Running, .. } => "running",
+        NodeState::Backoff { .. } => "backoff",
         NodeState::Open(_) => "open",
         NodeState::Settled(_) => "settled",
     }
@@ -45,6 +47,7 @@ fn command_name(command: &Command) -> &'static str {
         Command::GroupRefused { .. } => "group refused",
         Command::Lease { .. } => "lease",
         Command::Decline { .. } => "decline",
+        Command::Hit { .. } => "hit",
         Command::Begin { .. } => "begin",
         Command::Finish { .. } => "finish",
         Command::Lost { .. } => "lost",
@@ -61,13 +64,15 @@ pub fn legal_pairs() -> Vec<(&'static str, &'static str)> {
         ("waiting", "group refused"),
         ("offered", "lease"),
         ("offered", "decline"),
+        ("offered", "hit"),
+        ("backoff", "timer"),
         ("leased", "begin"),
         ("run over", "rerun"),
     ];
     for state in ["leased", "running"] {
         pairs.extend([(state, "finish"), (state, "lost"), (state, "timer")]);
     }
-    for state in ["blocked", "waiting", "offered", "leased", "running", "open"] {
+    for state in ["blocked", "waiting", "offered", "leased", "running", "backoff", "open"] {
         pairs.push((state, "cancel"));
     }
     pairs

@@ -16,7 +16,9 @@ use trainyard_engine::{
 use trainyard_job::spec::JobSpec;
 use trainyard_job::{Exit, Input, ProcessId, StepMark};
 use trainyard_model::{JobResult, Outcome, Timestamp, Value};
-use trainyard_plan::{Cell, FanOut, Plan, Reason, Resolved, Semantics, Tally, Verdict, View};
+use trainyard_plan::{
+    Cell, FanOut, Plan, Reason, Resolved, Retry, Semantics, Tally, Verdict, View,
+};
 use trainyard_store::{Journal, RunRow};
 use trainyard_workflow::lower::{Loaded, Loader, Lowered, WorkflowFile, lower};
 use trainyard_workflow::model::JobKind;
@@ -101,7 +103,17 @@ impl Semantics for Language {
         self.own.bind(view)
     }
     fn resolve(&self, view: &View<'_>) -> Result<Resolved, Reason> {
-        self.own.resolve(view)
+        let mut resolved = self.own.resolve(view)?;
+        // No workflow has one; pipelines do, and the engine is the same.
+        if view.node.0 % 3 == 1 {
+            resolved.retry = Some(Retry {
+                count: 1 + view.node.0 % 2,
+                backoff_ms: 700,
+                factor: 2.0,
+                max_ms: 1_000,
+            });
+        }
+        Ok(resolved)
     }
     fn outputs(&self, view: &View<'_>) -> Result<Value, Reason> {
         self.own.outputs(view)
@@ -524,6 +536,9 @@ impl World {
                     let (node, outcome) = (*node, Outcome::Failure);
                     let reason = Reason::new("declined");
                     self.later(after, Happening::Comes(Command::Decline { node, outcome, reason }));
+                } else if self.rng.u8(..40) == 0 {
+                    let (node, reason, outputs) = (*node, Reason::new("hit"), Value::Null);
+                    self.later(after, Happening::Comes(Command::Hit { node, reason, outputs }));
                 } else if !never {
                     self.later(after, Happening::Takes { node: *node, attempt: *attempt });
                 }

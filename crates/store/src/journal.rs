@@ -7,7 +7,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::{Error, Result};
 
 /// What each schema adds to the one before.
-const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 /// What all of them make.
 const NEW: &str = include_str!("schema.sql");
 /// Bytes of the write-ahead log that the next start folds in.
@@ -16,7 +17,7 @@ const MAX_LOG: u64 = 256 * 1024;
 /// The history of this machine's runs.
 #[derive(Debug)]
 pub struct Journal {
-    connection: Connection,
+    pub(crate) connection: Connection,
 }
 
 /// A run as the history has it.
@@ -183,7 +184,7 @@ impl Journal {
 
     /// Begins a transaction, unless one is open: whatever is written until [`Journal::commit`]
     /// shares it.
-    fn touch(&self) -> Result<()> {
+    pub(crate) fn touch(&self) -> Result<()> {
         if self.connection.is_autocommit() {
             self.connection.execute_batch("BEGIN IMMEDIATE")?;
         }
@@ -240,6 +241,16 @@ impl Journal {
     pub fn set_title(&self, run: i64, title: &str) -> Result<()> {
         self.touch()?;
         self.connection.execute("UPDATE runs SET title = ?2 WHERE id = ?1", params![run, title])?;
+        Ok(())
+    }
+
+    /// Sets the title and what a re-run needs, which are known only once the run has its numbers.
+    pub fn set_call(&self, run: i64, title: &str, call: &str) -> Result<()> {
+        self.touch()?;
+        self.connection.execute(
+            "UPDATE runs SET title = ?2, call = ?3 WHERE id = ?1",
+            params![run, title, call],
+        )?;
         Ok(())
     }
 

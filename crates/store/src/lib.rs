@@ -6,8 +6,10 @@
 //! Deliberately absent, until there is a server: an outbox, sealed secrets, snapshots, retention.
 
 mod journal;
+mod lineage;
 
 pub use journal::{JobRow, Journal, NoteRow, RunRow, StepRow};
+pub use lineage::{ArtifactUse, PipelineArtifact, TaskResult};
 
 /// What can go wrong.
 #[derive(Debug, thiserror::Error)]

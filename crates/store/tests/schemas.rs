@@ -76,8 +76,11 @@ fn new_and_migrated_are_the_same() {
         });
         rows.unwrap().collect::<rusqlite::Result<Vec<_>>>().unwrap()
     };
-    let migrated =
-        tables(&[include_str!("../src/schema_1.sql"), include_str!("../src/schema_2.sql")]);
+    let migrated = tables(&[
+        include_str!("../src/schema_1.sql"),
+        include_str!("../src/schema_2.sql"),
+        include_str!("../src/schema_3.sql"),
+    ]);
     assert_eq!(tables(&[include_str!("../src/schema.sql")]), migrated);
     assert!(migrated.len() > 40);
 }

@@ -12,6 +12,7 @@ use crate::commands::actions::{self, ActionsCommand};
 use crate::commands::artifacts::{self, ArtifactsCommand};
 use crate::commands::cache::{self, CacheCommand};
 use crate::commands::logs::Which;
+use crate::commands::pipeline::{self, PipelineCommand};
 use crate::commands::run::{Instead, output_or_default, read_dotenv};
 use crate::commands::view::{As, Drawing};
 use crate::commands::{check, doctor, du, eval, logs, prune, rerun, run, runs, shell, view};
@@ -28,7 +29,7 @@ use crate::ui::text::span;
 #[command(
     name = "trainyard",
     version,
-    about = "CI/CD for machine learning: GitHub Actions workflows, run faithfully on this machine"
+    about = "CI/CD for machine learning: GitHub Actions workflows and Kubeflow pipelines, run faithfully on this machine"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -61,6 +62,11 @@ enum Command {
         /// List the rules
         #[arg(long)]
         rules: bool,
+    },
+    /// Kubeflow pipelines: run, check and draw what the kfp SDK compiles
+    Pipeline {
+        #[command(subcommand)]
+        command: PipelineCommand,
     },
     /// Evaluate an expression
     Eval {
@@ -210,6 +216,14 @@ enum Command {
         name: String,
         #[arg(long)]
         post: bool,
+    },
+    #[command(hide = true)]
+    InternalMounts {
+        base: PathBuf,
+        #[arg(long)]
+        mount: Vec<String>,
+        #[arg(last = true)]
+        command: Vec<String>,
     },
     #[command(hide = true)]
     InternalDoor { pid: i32, port: u16 },
@@ -385,6 +399,7 @@ pub fn run() -> Result<Exit> {
             let shellcheck = !no_shellcheck;
             check::check(&check::Request { directory, files, format, severity, fix, shellcheck })
         }
+        Command::Pipeline { command } => pipeline::run(command),
         Command::Eval { batch: true, .. } => eval::batch(),
         Command::Eval { expr, context, .. } => eval::one(&expr.unwrap_or_default(), &context),
         Command::Runs { limit } => runs::runs(limit),
@@ -413,6 +428,10 @@ pub fn run() -> Result<Exit> {
             Ok(Exit::Success)
         }
         Command::InternalAction { name, post } => Ok(builtin::run(&name, post)),
+        Command::InternalMounts { base, mount, command } => {
+            let error = crate::pipeline::mounts::become_program(&base, &mount, &command);
+            Err(Error::new(error.to_string()))
+        }
         Command::InternalDoor { pid, port } => Ok(crate::host::containers::open_door(pid, port)),
         Command::InternalPip { real, args } => Err(builtin::pip(&real, &args)),
     }

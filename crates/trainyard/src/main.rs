@@ -16,6 +16,7 @@ mod git;
 mod git_objects;
 mod host;
 mod paths;
+mod pipeline;
 mod run;
 mod ui;
 

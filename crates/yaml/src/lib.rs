@@ -66,11 +66,31 @@ impl Node {
 
 /// Reads the one document of a source. The first fault ends it.
 pub fn parse(source: &Source) -> Result<Node, Diagnostic> {
+    let mut documents = read_all(source, MAX_NODES, true)?;
+    documents.pop().ok_or_else(empty)
+}
+
+/// Reads all documents of a source, at most `max_nodes` nodes of them, those under aliases counted each
+/// time. Empty documents are left out.
+///
+/// # Errors
+///
+/// The first fault.
+pub fn parse_all(source: &Source, max_nodes: usize) -> Result<Vec<Node>, Diagnostic> {
+    read_all(source, max_nodes, false)
+}
+
+fn empty() -> Diagnostic {
+    Diagnostic::error("yaml/empty", Span::new(0, 0), "The file is empty")
+        .with_help("write the definition, or delete the file")
+}
+
+fn read_all(source: &Source, max_nodes: usize, single: bool) -> Result<Vec<Node>, Diagnostic> {
     let mut patches = Patches::default();
     let mut text = source.text().to_owned();
     loop {
-        match read(source, &text, &patches) {
-            Ok(node) => return Ok(node),
+        match read(source, &text, &patches, max_nodes, single) {
+            Ok(nodes) => return Ok(nodes),
             Err(Fault::Diagnostic(diagnostic)) => return Err(diagnostic),
             Err(Fault::Scan { at, info }) => {
                 let Some((insert, blanks)) = leniency(&text, at, &info) else {
@@ -149,7 +169,13 @@ fn scan_error(source: &Source, at: usize, info: &str) -> Diagnostic {
     }
 }
 
-fn read(source: &Source, text: &str, patches: &Patches) -> Result<Node, Fault> {
+fn read(
+    source: &Source,
+    text: &str,
+    patches: &Patches,
+    max_nodes: usize,
+    single: bool,
+) -> Result<Vec<Node>, Fault> {
     let mut options = Options::default();
     options.emit_unresolved_aliases = true;
     let mut reader = Reader {
@@ -158,9 +184,10 @@ fn read(source: &Source, text: &str, patches: &Patches) -> Result<Node, Fault> {
         patches,
         anchors: Vec::new(),
         nodes: 0,
+        max_nodes,
         last: 0,
     };
-    reader.document()
+    reader.documents(single)
 }
 
 struct Reader<'a> {
@@ -170,6 +197,7 @@ struct Reader<'a> {
     /// Anchor id and the node it names; `None` while that node is still being read.
     anchors: Vec<(usize, Option<Node>)>,
     nodes: usize,
+    max_nodes: usize,
     last: usize,
 }
 
@@ -195,12 +223,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn document(&mut self) -> Result<Node, Fault> {
-        let mut root = None;
+    fn documents(&mut self, single: bool) -> Result<Vec<Node>, Fault> {
+        let mut roots = Vec::new();
         while let Some((event, span)) = self.next()? {
             match event {
                 Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
-                Event::DocumentStart(..) if root.is_none() => {}
+                Event::DocumentStart(..) if roots.is_empty() || !single => {}
                 Event::DocumentStart(..) => {
                     return Err(Diagnostic::error(
                         "yaml/documents",
@@ -210,23 +238,26 @@ impl<'a> Reader<'a> {
                     .with_help("remove the `---` or move what follows it to a file of its own")
                     .into());
                 }
-                event => root = Some(self.node(event, span, 0)?),
+                event => {
+                    let node = self.node(event, span, 0)?;
+                    // One that is not written stands for nothing.
+                    if single || node.kind != Kind::Null {
+                        roots.push(node);
+                    }
+                }
             }
         }
-        root.ok_or_else(|| {
-            Diagnostic::error("yaml/empty", Span::new(0, 0), "The file is empty")
-                .with_help("write the definition, or delete the file")
-                .into()
-        })
+        Ok(roots)
     }
 
     fn count(&mut self, nodes: usize, span: Span) -> Result<(), Diagnostic> {
         self.nodes += nodes;
-        if self.nodes > MAX_NODES {
+        let max = self.max_nodes;
+        if self.nodes > max {
             return Err(Diagnostic::error(
                 "yaml/too-many-nodes",
                 span,
-                format!("Maximum YAML nodes exceeded: more than {MAX_NODES}, aliases unfolded"),
+                format!("Maximum YAML nodes exceeded: more than {max}, aliases unfolded"),
             )
             .with_help("use fewer aliases, or split the file"));
         }

@@ -78,7 +78,9 @@ impl World {
             let held = match &instance.state {
                 NodeState::Blocked { .. } | NodeState::Settled(_) => 0,
                 NodeState::Waiting { groups_held } => *groups_held as usize,
-                NodeState::Active { .. } | NodeState::Open(_) => usize::MAX,
+                NodeState::Active { .. } | NodeState::Backoff { .. } | NodeState::Open(_) => {
+                    usize::MAX
+                }
             };
             let groups = instance.resolved.iter().flat_map(|r| &r.groups).take(held);
             for group in groups {

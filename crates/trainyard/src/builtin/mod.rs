@@ -9,7 +9,7 @@ mod docker;
 mod download_artifact;
 mod inside;
 mod matchers;
-mod python;
+pub mod python;
 mod setup_node;
 mod setup_python;
 mod setup_uv;

@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod du;
 pub mod eval;
 pub mod logs;
+pub mod pipeline;
 pub mod prune;
 pub mod rerun;
 pub mod run;

@@ -6,17 +6,21 @@ use trainyard_engine::{
     AttemptState, Cause, Command, InstanceId, NodeState, RunState, Strength, apply, decide,
 };
 use trainyard_model::{Outcome, Timestamp, Value};
+use trainyard_pipeline::PipelineSemantics;
+use trainyard_plan::Semantics;
 use trainyard_store::{Journal, RunRow};
 use trainyard_workflow::semantics::WorkflowSemantics;
 
 use super::run::read_dotenv;
 use super::runs::status;
 use super::view::find;
-use super::{means_job, shell};
+use super::{means_job, pipeline, shell};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::git::Repository;
 use crate::paths::data_dir;
+use crate::pipeline::driver::pipeline_of;
+use crate::pipeline::settings::PipelineCall;
 use crate::run::call::{Call, Recalled, SecretSource, secrets_again};
 use crate::run::driver::{Again, Planned, World, drive, names_of};
 use crate::run::files::Tree;
@@ -62,6 +66,9 @@ pub fn rerun(request: Request) -> Result<Exit> {
     let row = find(&journal, request.run)?;
     if status(&row) == "running" {
         return Err(Error::new(format!("run {} is not over", row.id)));
+    }
+    if let Some(call) = pipeline::call_of(&row) {
+        return of_pipeline(request, journal, row, call?);
     }
     let again = |wanted: &[(String, SecretSource)]| {
         secrets_again(wanted, request.secrets.clone(), read_dotenv)
@@ -140,6 +147,48 @@ pub fn rerun(request: Request) -> Result<Exit> {
     }
 }
 
+/// Begins a run of a pipeline again. `--from TASK` is that task and all that depends on it: a task has
+/// no steps to go on from.
+fn of_pipeline(
+    mut request: Request,
+    journal: Journal,
+    row: RunRow,
+    call: PipelineCall,
+) -> Result<Exit> {
+    if let Some(task) = request.from.take().filter(|t| !t.is_empty()) {
+        request.job = request.job.or(Some(task));
+    } else if request.job.is_none() {
+        // Alone it means what failed, as for workflows.
+        request.failed |= request.from.is_some();
+    }
+    let output = request.output;
+    let asked = crate::pipeline::settings::Request {
+        call,
+        cluster: crate::pipeline::settings::Cluster::default(),
+        output,
+    };
+    let (pipeline, lowered) = pipeline_of(&asked)?;
+    let call = asked.call;
+    let facts = call.facts.clone().unwrap_or_default();
+    let semantics = PipelineSemantics::new(std::sync::Arc::new(pipeline), &lowered, facts);
+    let replayed = replay(&journal, &row, &semantics)?;
+    if replayed.state.plan() != &lowered.plan {
+        return Err(Error::new("this version makes another plan of the pipeline than the run has")
+            .hint("trainyard pipeline run makes a new run"));
+    }
+    let names = names_of(&replayed.state);
+    let nodes = choose(&replayed.state, &names, &request, row.id)?;
+    let begin = Command::Rerun { nodes: nodes.clone(), resume: None };
+    let mut probe = replayed.state.clone();
+    if let Err(refusal) = decide(&mut probe, &begin, Timestamp::default(), &semantics) {
+        return Err(Error::new(format!("run {} cannot begin again: {refusal}", row.id)));
+    }
+    let (state, sequence) = (replayed.state_before(&journal, row.id)?, replayed.sequence);
+    let (ending, jobs) = (replayed.ending, request.jobs);
+    let rerun = pipeline::Rerun { row, call, state, sequence, ending, nodes, jobs, output };
+    pipeline::rerun(rerun, journal)
+}
+
 impl Replayed {
     /// The state as the records have it, before what ends it.
     fn state_before(&self, journal: &Journal, run: i64) -> Result<RunState> {
@@ -165,7 +214,7 @@ fn records(journal: &Journal, run: i64) -> Result<(RunState, usize)> {
 }
 
 /// The run, and what ends it if its process died.
-fn replay(journal: &Journal, row: &RunRow, semantics: &WorkflowSemantics) -> Result<Replayed> {
+fn replay(journal: &Journal, row: &RunRow, semantics: &dyn Semantics) -> Result<Replayed> {
     let (mut state, sequence) = records(journal, row.id)?;
     let mut ending = Vec::new();
     if state.conclusion().is_none() {

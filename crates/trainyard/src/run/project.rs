@@ -29,6 +29,9 @@ pub struct Project {
     /// `[check]`
     #[serde(default)]
     pub check: Check,
+    /// `[pipeline]`
+    #[serde(default)]
+    pub pipeline: crate::pipeline::settings::Cluster,
     /// `[runners.LABEL]`
     #[serde(default)]
     runners: BTreeMap<String, Runner>,

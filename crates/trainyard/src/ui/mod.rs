@@ -177,6 +177,8 @@ pub struct RunSummary {
     pub failures: Vec<FailedStep>,
     /// Annotations of errors, with their jobs and places.
     pub errors: Vec<String>,
+    /// Whether it is of a pipeline.
+    pub pipeline: bool,
 }
 
 /// A step that failed its job.
@@ -438,6 +440,9 @@ impl Ui {
         let run = summary.run;
         match summary.failures.is_empty() {
             true => writeln!(self.out, "next: trainyard view {run}"),
+            false if summary.pipeline => {
+                writeln!(self.out, "next: trainyard logs {run} --failed | rerun {run} --failed")
+            }
             false => writeln!(
                 self.out,
                 "next: trainyard logs {run} --failed | shell {run} | rerun {run} --from"

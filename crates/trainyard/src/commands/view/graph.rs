@@ -46,6 +46,7 @@ fn standing(state: &RunState, node: PlanNodeId) -> String {
         NodeState::Blocked { .. } => "waits for its needs",
         NodeState::Waiting { .. } => "waits for its group or its turn",
         NodeState::Active { .. } | NodeState::Open(_) => "runs",
+        NodeState::Backoff { .. } => "waits to be tried again",
         NodeState::Settled(settled) => settled.outcome.as_str(),
     };
     format!("{word}{legs}")

@@ -78,6 +78,7 @@ pub fn open_jobs(journal: &Journal, row: &RunRow) -> Result<Vec<OpenJob>> {
             NodeState::Blocked { .. } => ("waits for its needs", false),
             NodeState::Waiting { .. } => ("waits for its group or its turn", false),
             NodeState::Active { state: AttemptState::Offered, .. } => ("waits for a place", false),
+            NodeState::Backoff { .. } => ("waits to be tried again", true),
             NodeState::Active { .. } => ("running", true),
         };
         let log = job_log(&data, row.id, node.0, row.attempt);

@@ -20,7 +20,7 @@ fn here() -> (String, String) {
 }
 
 /// The mark of this process: `PID-START-BOOT-NAMESPACE`.
-pub(super) fn process_mark() -> String {
+pub fn process_mark() -> String {
     let pid = std::process::id();
     let (boot, space) = here();
     format!("{pid}-{}-{boot}-{space}", start_of(pid).unwrap_or_default())

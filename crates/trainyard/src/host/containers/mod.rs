@@ -32,7 +32,7 @@ pub use shell::KeptContainer;
 use super::environment::{get, set};
 use super::workspace::Workspace;
 use inner::Inner;
-use mark::process_mark;
+pub use mark::process_mark;
 
 /// The containers of one job.
 #[derive(Debug)]

@@ -200,6 +200,7 @@ fn payload_text(github: &Value) -> String {
     serde_json::to_string_pretty(&payload).unwrap_or_else(|_| "{}".into())
 }
 
-fn process_is_gone(process: i64) -> bool {
+/// Whether a process is no more.
+pub fn process_is_gone(process: i64) -> bool {
     !std::path::Path::new(&format!("/proc/{process}")).exists()
 }

@@ -8,8 +8,9 @@ mod launch;
 mod report;
 mod stands;
 
+pub use begin::process_is_gone;
 pub use launch::base_env;
-pub use report::names_of;
+pub use report::{count_one, full_name, names_of};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
@@ -195,7 +196,7 @@ pub fn drive(
     crate::host::workspace::clear_memory();
     create_dir(&world.data.join("runs"))?;
     let (sender, receiver) = channel();
-    watch_signals(&sender)?;
+    watch_signals(&sender, || Message::Interrupted)?;
     let mut driver = Driver {
         world,
         journal,
@@ -247,14 +248,15 @@ pub fn tool_cache(data: &Path) -> PathBuf {
         .map_or_else(|| data.join("tools"), PathBuf::from)
 }
 
-fn watch_signals(sender: &Sender<Message>) -> Result<()> {
+/// Tells of signals that ask to stop.
+pub fn watch_signals<M: Send + 'static>(sender: &Sender<M>, message: fn() -> M) -> Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])
         .map_err(|e| Error::new(format!("signals cannot be watched: {e}")))?;
     let sender = sender.clone();
     std::thread::spawn(move || {
         for _ in signals.forever() {
-            if sender.send(Message::Interrupted).is_err() {
+            if sender.send(message()).is_err() {
                 return;
             }
         }
@@ -262,7 +264,8 @@ fn watch_signals(sender: &Sender<Message>) -> Result<()> {
     Ok(())
 }
 
-fn now() -> Timestamp {
+/// The time.
+pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -291,7 +291,8 @@ impl Driver<'_, '_> {
     }
 }
 
-fn count_one(counts: &mut Vec<(String, usize)>, word: &str, number: usize) {
+/// Counts a word.
+pub fn count_one(counts: &mut Vec<(String, usize)>, word: &str, number: usize) {
     match counts.iter_mut().find(|(k, _)| k == word) {
         Some(count) => count.1 += number,
         None => counts.push((word.to_owned(), number)),
@@ -366,7 +367,7 @@ pub fn names_of(state: &RunState) -> BTreeMap<InstanceId, String> {
 }
 
 /// `caller / job`, as GitHub names the jobs of called workflows.
-fn full_name(
+pub fn full_name(
     names: &BTreeMap<InstanceId, String>,
     state: &RunState,
     node: InstanceId,

@@ -49,6 +49,7 @@ impl Driver<'_, '_> {
                 }
             }
             NodeState::Active { .. } => "waits for a place".into(),
+            NodeState::Backoff { .. } => "waits to be tried again".into(),
             // It runs, or is over: that is said by others.
             NodeState::Blocked { .. } => String::new(),
             NodeState::Open(_) | NodeState::Settled(_) => return,

@@ -1,0 +1,92 @@
+//! A task as a process of this machine.
+
+use std::path::PathBuf;
+
+use trainyard_job::Exit;
+use trainyard_pipeline::install;
+
+use super::process::{Ended, follow};
+use super::python::{say, version_of};
+use super::{TaskProcess, Work};
+use crate::host::environment::{get, set, which};
+use crate::host::process::start;
+use crate::pipeline::mounts::{Mount, are_possible, arguments};
+
+impl Work<'_> {
+    /// Runs it in an environment of Python of its own kind.
+    pub(super) fn on_host(&mut self, process: TaskProcess<'_>) -> Result<Ended, String> {
+        let TaskProcess { container, command, env: own, limit, mounts, .. } = process;
+        let limits = self.limits()?;
+        if limits.cpus.is_some() || limits.memory.is_some() {
+            let note = "its limits of CPU and memory are not held: it is a process of this machine (--executor container holds them)";
+            self.notes.push(note.to_owned());
+        }
+        let shared = &self.assignment.shared;
+        let mut env = shared.env.clone();
+        let found = install(&command);
+        let lines = found.as_ref().map(|i| i.lines.clone()).unwrap_or_default();
+        let command = found.map_or(command, |i| i.rest);
+        let version = version_of(&container.image);
+        // A program that is none of Python's runs as it is, where this machine has it.
+        if version.is_some() || !lines.is_empty() {
+            let (interpreter, differs) = shared.pythons.find(version.unwrap_or((3, None)))?;
+            if let Some(why) = differs {
+                say(&mut self.log, &why);
+                self.notes.push(why);
+            }
+            let folder =
+                shared.pythons.environment(&shared.data, &interpreter, &lines, &mut self.log)?;
+            let bin = folder.join("bin");
+            let path = format!("{}:{}", bin.display(), get(&env, "PATH").unwrap_or_default());
+            set(&mut env, "PATH", &path);
+            set(&mut env, "VIRTUAL_ENV", &folder.to_string_lossy());
+        }
+        set(&mut env, "TMPDIR", &self.folder.temp().to_string_lossy());
+        for (name, value) in &own {
+            set(&mut env, name, value);
+        }
+        let Some(program) = command.first() else {
+            return Err("it has no command: the entry point of its image would run, and as a process it has none; take --executor container".into());
+        };
+        let path = get(&env, "PATH").unwrap_or_default().to_owned();
+        let program = which(program, &path).ok_or_else(|| {
+            format!(
+                "'{program}' is not on this machine, and {} may have it: take --executor container",
+                container.image
+            )
+        })?;
+        let work = self.folder.root.clone();
+        let (program, args) = self.with_mounts(&mounts, program, command[1..].to_vec())?;
+        let mut running = match start(&program, &args, &env, &work) {
+            Ok(running) => running,
+            Err(error) => {
+                let why = format!("{} cannot be started: {error}", program.display());
+                return Ok(Ended::Exit(Exit::NotStarted(why)));
+            }
+        };
+        Ok(follow(&mut running, &mut self.log, &self.assignment.control, limit))
+    }
+
+    /// The program as it is, or through this one, which gives it folders at fixed places.
+    fn with_mounts(
+        &mut self,
+        mounts: &[Mount],
+        program: PathBuf,
+        args: Vec<String>,
+    ) -> Result<(PathBuf, Vec<String>), String> {
+        if mounts.is_empty() {
+            return Ok((program, args));
+        }
+        let places: Vec<String> = mounts.iter().map(|m| m.target.display().to_string()).collect();
+        if !are_possible() {
+            return Err(format!(
+                "it wants {} mounted, and this user may not mount: take --executor container",
+                places.join(", ")
+            ));
+        }
+        let base = self.folder.root.join("root");
+        std::fs::create_dir_all(&base).map_err(|e| format!("{}: {e}", base.display()))?;
+        let own = std::env::current_exe().map_err(|e| format!("this program: {e}"))?;
+        Ok((own, arguments(&base, mounts, &program, &args)))
+    }
+}

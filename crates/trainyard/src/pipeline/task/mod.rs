@@ -1,0 +1,362 @@
+//! One task: its inputs laid, its process run, its outputs read.
+//!
+//! A task is a thread while it runs. What it gives back is what the engine records.
+
+mod claims;
+mod cluster;
+mod container;
+mod host;
+mod importer;
+mod limits;
+mod process;
+mod python;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use trainyard_executor_container::Pull;
+use trainyard_job::Exit;
+use trainyard_model::Outcome;
+use trainyard_pipeline::{
+    Artifact, Bundle, Component, Container, Definition, Executor as Runs, ExecutorInput,
+    OutputPlaces, Outputs, Pipeline, Platform, RunFacts, Task, collect,
+};
+
+use super::mounts::Mount;
+use super::places::{TaskFolder, is_remote, path_of, path_of_uri};
+use super::settings::{Cluster, Executor};
+use crate::host::containers::Engines;
+
+pub use process::Control;
+pub use python::Pythons;
+
+use process::{Ended, last_line};
+use python::say;
+
+/// Bytes of an executor output, and of a file of an output parameter.
+const MAX_OUTPUT: u64 = 16 * 1024 * 1024;
+
+/// What all tasks of a run share.
+pub struct Shared {
+    /// The pipeline.
+    pub pipeline: Arc<Pipeline>,
+    /// The data folder.
+    pub data: PathBuf,
+    /// The run.
+    pub facts: RunFacts,
+    /// Where tasks run.
+    pub executor: Executor,
+    /// When images are pulled.
+    pub pull: Pull,
+    /// What stands for the cluster.
+    pub cluster: Cluster,
+    /// Where `trainyard.toml` is.
+    pub directory: PathBuf,
+    /// The container engine.
+    pub engines: Arc<Engines>,
+    /// Pythons and their environments.
+    pub pythons: Pythons,
+    /// The variables that every process starts with.
+    pub env: Vec<(String, String)>,
+}
+
+/// A task that is to run.
+pub struct Assignment {
+    /// What it shares with the others.
+    pub shared: Arc<Shared>,
+    /// What it is.
+    pub definition: Definition,
+    /// The run's number.
+    pub run: i64,
+    /// Its place in the run.
+    pub node: u32,
+    /// Which attempt at it, from 1.
+    pub attempt: u32,
+    /// Its inputs.
+    pub inputs: Bundle,
+    /// Where its log goes.
+    pub log: PathBuf,
+    /// How it is told to stop.
+    pub control: Control,
+}
+
+/// How a task ended.
+#[derive(Debug)]
+pub struct TaskEnd {
+    /// How.
+    pub outcome: Outcome,
+    /// Why, if there is more to say.
+    pub reason: String,
+    /// What it gave.
+    pub outputs: Bundle,
+    /// What people should know of it.
+    pub notes: Vec<String>,
+}
+
+impl TaskEnd {
+    fn failed(reason: impl Into<String>) -> TaskEnd {
+        TaskEnd {
+            outcome: Outcome::Failure,
+            reason: reason.into(),
+            outputs: Bundle::default(),
+            notes: Vec::new(),
+        }
+    }
+}
+
+/// What is run.
+struct TaskProcess<'a> {
+    container: &'a Container,
+    command: Vec<String>,
+    /// Its own variables.
+    env: Vec<(String, String)>,
+    limit: Option<Duration>,
+    /// Folders at fixed places.
+    mounts: Vec<Mount>,
+    platform: &'a Platform,
+}
+
+/// A task that is being performed.
+struct Work<'a> {
+    assignment: &'a Assignment,
+    task: &'a Task,
+    component: &'a Component,
+    folder: TaskFolder,
+    log: File,
+    outputs: Outputs,
+    notes: Vec<String>,
+}
+
+/// A number of its own for each attempt at a task of a run, as a UUID is written.
+pub fn uuid(run: &str, node: u32, attempt: u32) -> String {
+    use sha2::{Digest, Sha256};
+    let digest = Sha256::digest(format!("{run}/{node}/{attempt}").as_bytes());
+    let hex: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+/// Runs a task to its end.
+pub fn perform(assignment: &Assignment) -> TaskEnd {
+    let shared = &assignment.shared;
+    let definition = &assignment.definition;
+    let Some(task) = shared.pipeline.task_of(definition) else {
+        return TaskEnd::failed("it is no task");
+    };
+    let component = shared.pipeline.component_of(definition);
+    let Some((_, executor)) = shared.pipeline.executor_of(definition) else {
+        return TaskEnd::failed("it has no executor");
+    };
+    let log = match File::options().create(true).append(true).open(&assignment.log) {
+        Ok(log) => log,
+        Err(error) => return TaskEnd::failed(format!("its log cannot be written: {error}")),
+    };
+    let folder = TaskFolder::new(&shared.data, assignment.run, assignment.node, assignment.attempt);
+    let container = match executor {
+        Runs::Importer(import) => return importer::import(assignment, component, import),
+        Runs::Container(container) => match container.image.as_str() {
+            "argostub/createpvc" => return claims::create(assignment),
+            "argostub/deletepvc" => return claims::delete(assignment),
+            _ => container,
+        },
+    };
+    if let Err(error) = folder.create() {
+        return TaskEnd::failed(format!(
+            "its folder {} cannot be made: {error}",
+            folder.root.display()
+        ));
+    }
+    let id = uuid(&shared.facts.uuid, assignment.node, assignment.attempt);
+    let root = format!(
+        "{}/{}/{}/{}/{id}",
+        shared.facts.root, shared.pipeline.name, shared.facts.uuid, task.key
+    );
+    let local_root =
+        path_of_uri(&root).unwrap_or_else(|| folder.root.to_string_lossy().into_owned());
+    let parameters = folder.outputs().to_string_lossy().into_owned();
+    let places = OutputPlaces { root: &root, parameters: &parameters, local_root: &local_root };
+    let outputs = Outputs::of(component, &places);
+    let mut work = Work { assignment, task, component, folder, log, outputs, notes: Vec::new() };
+    let mut end = match work.run(container, &id, Path::new(&local_root)) {
+        Ok(end) => end,
+        Err(why) => TaskEnd::failed(why),
+    };
+    end.notes.append(&mut work.notes);
+    work.folder.remove();
+    end
+}
+
+impl Work<'_> {
+    fn run(
+        &mut self,
+        container: &Container,
+        id: &str,
+        local_root: &Path,
+    ) -> Result<TaskEnd, String> {
+        let shared = &self.assignment.shared;
+        let mut inputs = self.assignment.inputs.clone();
+        for (name, value) in &mut inputs.parameters {
+            // The only placeholder that is not known before there is an attempt.
+            if self.task.is_constant(name)
+                && let serde_json::Value::String(text) = value
+            {
+                *text = text.replace("{{$.pipeline_task_uuid}}", id);
+            }
+        }
+        let more = |name: &str| match name {
+            "pipeline_task_uuid" => Some(id.to_owned()),
+            name => shared.facts.placeholder(name, &self.task.key),
+        };
+        let input = ExecutorInput {
+            component: self.component,
+            inputs: &inputs,
+            outputs: &self.outputs,
+            path_of: &path_of,
+            more: &more,
+        };
+        let command = input.command(container)?;
+        let mut env: Vec<(String, String)> = input.env(container).into_iter().collect();
+        let remote = is_remote(&shared.facts.root);
+        if remote {
+            return Err("roots in object stores are not there yet".into());
+        }
+        self.make_places(local_root)?;
+        let (place, why) = self.choose(container);
+        if let Some(why) = why {
+            say(&mut self.log, &why);
+        }
+        let platform = inputs.platform.clone().unwrap_or_default();
+        let given = self.given(&platform)?;
+        env.splice(0..0, given.env);
+        let limit = platform.seconds.map(Duration::from_secs);
+        let process = TaskProcess {
+            container,
+            command,
+            env,
+            limit,
+            mounts: given.mounts,
+            platform: &platform,
+        };
+        let ended = match place {
+            Place::Host => self.on_host(process)?,
+            Place::Container => self.in_container(process)?,
+        };
+        let end = self.ended(ended);
+        self.clear_places(local_root);
+        Ok(end)
+    }
+
+    /// The folders in which outputs are written. The places of artifacts themselves are the task's to make.
+    fn make_places(&self, local_root: &Path) -> Result<(), String> {
+        std::fs::create_dir_all(local_root)
+            .map_err(|e| format!("the folder {} cannot be made: {e}", local_root.display()))
+    }
+
+    /// Nothing stays but what the task made.
+    fn clear_places(&self, local_root: &Path) {
+        let _ = std::fs::remove_file(&self.outputs.file);
+        // Only if it is empty.
+        let _ = std::fs::remove_dir(local_root);
+        if let Some(parent) = local_root.parent() {
+            let _ = std::fs::remove_dir(parent);
+        }
+    }
+
+    fn choose(&self, container: &Container) -> (Place, Option<String>) {
+        let shared = &self.assignment.shared;
+        match shared.executor {
+            Executor::Host | Executor::Scripted => (Place::Host, None),
+            Executor::Container => (Place::Container, None),
+            Executor::Auto => match python::version_of(&container.image) {
+                Some(version) => match shared.pythons.find(version) {
+                    Ok((_, None)) => (Place::Host, None),
+                    Ok((_, Some(why))) if shared.engines.get().is_err() => (Place::Host, Some(why)),
+                    _ => (
+                        Place::Container,
+                        Some(format!(
+                            "in a container of {}: this machine has no such Python",
+                            container.image
+                        )),
+                    ),
+                },
+                None => (
+                    Place::Container,
+                    Some(format!("in a container: {} is no Python image", container.image)),
+                ),
+            },
+        }
+    }
+
+    fn ended(&mut self, ended: Ended) -> TaskEnd {
+        let mut end = TaskEnd {
+            outcome: Outcome::Success,
+            reason: String::new(),
+            outputs: Bundle::default(),
+            notes: Vec::new(),
+        };
+        match ended {
+            Ended::Exit(Exit::Code(0)) => match self.collect() {
+                Ok(outputs) => end.outputs = outputs,
+                Err(why) => (end.outcome, end.reason) = (Outcome::Failure, why),
+            },
+            Ended::Exit(exit) => {
+                let last = last_line(&self.assignment.log);
+                let last = if last.is_empty() { last } else { format!(": {last}") };
+                end.outcome = Outcome::Failure;
+                end.reason = match exit {
+                    Exit::Code(code) => format!("it ended with exit code {code}{last}"),
+                    Exit::Signal(9) => {
+                        format!("it was killed (SIGKILL; perhaps it ran out of memory){last}")
+                    }
+                    Exit::Signal(signal) => format!("signal {signal} ended it{last}"),
+                    Exit::NotStarted(why) => why,
+                };
+            }
+            Ended::Stopped => {
+                (end.outcome, end.reason) = (Outcome::Cancelled, "the run was cancelled".into());
+            }
+            Ended::TimedOut => {
+                (end.outcome, end.reason) = (Outcome::TimedOut, "its time was over".into());
+            }
+        }
+        end
+    }
+
+    fn collect(&self) -> Result<Bundle, String> {
+        let output = match read(&self.outputs.file) {
+            Some(text) => Some(text?),
+            None => None,
+        };
+        let collected = collect(&self.outputs, output.as_deref(), &read)?;
+        Ok(collected.outputs)
+    }
+}
+
+/// The text of a file; none if there is none.
+fn read(path: &str) -> Option<Result<String, String>> {
+    let meta = Path::new(path).metadata().ok()?;
+    if meta.len() > MAX_OUTPUT {
+        return Some(Err(format!(
+            "{path} has {} bytes, and {MAX_OUTPUT} are read; an artifact holds what is large",
+            meta.len()
+        )));
+    }
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => return Some(Err(format!("{path} cannot be read: {error}"))),
+    };
+    Some(String::from_utf8(bytes).map_err(|_| format!("{path} is no text")))
+}
+
+/// Where a task runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Host,
+    Container,
+}
+
+/// The folder or file of an artifact on this machine.
+pub fn local_path(artifact: &Artifact) -> Option<PathBuf> {
+    path_of(artifact).map(PathBuf::from)
+}

@@ -186,10 +186,18 @@ impl Around<'_> {
             }
             ParameterSource::Input(input) => Ok(self.inputs.parameters.get(input).cloned()),
             ParameterSource::Constant(value) => Ok(Some(value.clone())),
+            ParameterSource::WorkflowStatus(of) => Ok(Some(Json::from(self.workflow_status(of)))),
             ParameterSource::FinalStatus(of) => match self.needs.get(of) {
                 Some(need) => Ok(Some(self.final_status(of, need))),
                 None => Err(format!("the input '{name}' of '{}': '{of}' is not over", task.key)),
             },
+        }
+    }
+
+    fn workflow_status(&self, of: &str) -> &'static str {
+        match self.needs.get(of).map(|n| n.result) {
+            Some(JobResult::Success | JobResult::Skipped) | None => "Succeeded",
+            Some(JobResult::Failure | JobResult::Cancelled) => "Failed",
         }
     }
 
@@ -213,11 +221,13 @@ impl Around<'_> {
     }
 
     /// A name that the platform's document takes from somewhere; none if an optional input gives none.
-    pub(crate) fn named(&self, parameter: &Json) -> Result<Option<String>, String> {
+    pub(crate) fn named(&self, parameter: &Json, own: &Bundle) -> Result<Option<String>, String> {
         let text = |value: &Json| value.as_str().unwrap_or_default().to_owned();
         let value = if let Some(output) = parameter.get("taskOutputParameter") {
             let (task, key) = (text(&output["producerTask"]), text(&output["outputParameterKey"]));
             self.needs.get(&task).and_then(|n| n.outputs.parameters.get(&key))
+        } else if let Some(input) = parameter.get("ownInput") {
+            own.parameters.get(&text(input))
         } else if let Some(input) = parameter.get("componentInputParameter") {
             self.inputs.parameters.get(&text(input))
         } else {

@@ -222,7 +222,9 @@ pub(crate) fn needs(task: &Task) -> Vec<&str> {
     for (_, parameter) in &task.parameters {
         match &parameter.source {
             ParameterSource::Output(selector) => found.push(&selector.task),
-            ParameterSource::FinalStatus(of) => found.push(of),
+            ParameterSource::FinalStatus(of) | ParameterSource::WorkflowStatus(of) => {
+                found.push(of)
+            }
             _ => {}
         }
     }

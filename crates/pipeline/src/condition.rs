@@ -16,6 +16,8 @@ pub struct Condition {
     /// As written.
     pub text: String,
     tree: Tree,
+    /// Argo's `when`: read when its placeholders are filled in.
+    is_when: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -75,9 +77,14 @@ impl Condition {
         let tree = parser.choice()?;
         parser.blanks();
         match parser.rest.is_empty() {
-            true => Ok(Condition { text: text.to_owned(), tree }),
+            true => Ok(Condition { text: text.to_owned(), tree, is_when: false }),
             false => Err(parser.unexpected()),
         }
+    }
+
+    /// Argo's `when`, with placeholders for what it speaks of.
+    pub(crate) fn when(text: &str) -> Condition {
+        Condition { text: text.to_owned(), tree: Tree::Value(Value::Null), is_when: true }
     }
 
     /// Whether it holds; `lookup` gives the values of names.
@@ -86,6 +93,14 @@ impl Condition {
     ///
     /// When something is of the wrong kind or not there.
     pub fn holds(&self, lookup: &dyn Fn(&str) -> Option<Json>) -> Result<bool, String> {
+        if self.is_when {
+            let inputs = lookup("inputs").unwrap_or_default();
+            let filled = crate::placeholder::fill_text(&self.text, &|name| {
+                let name = crate::placeholder::parameter_name(name)?;
+                inputs["parameter_values"].get(name).map(crate::values::text_of)
+            });
+            return crate::when::holds(&filled);
+        }
         match eval(&self.tree, lookup)? {
             Value::Bool(holds) => Ok(holds),
             other => Err(format!("it gives {}, and a boolean is expected", other.kind())),
@@ -104,6 +119,16 @@ impl Condition {
     /// The parameters that it reads: `inputs.parameter_values['x']`.
     pub fn parameters(&self) -> Vec<String> {
         let mut found = Vec::new();
+        if self.is_when {
+            // Asked for its names alone: nothing is filled in.
+            let names = std::cell::RefCell::new(Vec::new());
+            crate::placeholder::fill_text(&self.text, &|name| {
+                let name = crate::placeholder::parameter_name(name)?;
+                names.borrow_mut().push(name.to_owned());
+                None
+            });
+            return names.into_inner();
+        }
         collect(&self.tree, &mut found);
         found
     }

@@ -8,6 +8,7 @@
 //! Deliberately absent: files, processes, storage. What a task's process finds is built here as text
 //! (`executor_input.rs`); the shell lays it.
 
+mod argo;
 mod bind;
 mod bundle;
 mod check;
@@ -21,6 +22,7 @@ mod platform;
 mod semantics;
 mod spec;
 mod values;
+mod when;
 
 pub use bind::{BadParameters, root_inputs};
 pub use bundle::{Artifact, Bundle};

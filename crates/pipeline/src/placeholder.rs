@@ -38,7 +38,7 @@ pub fn fill(
 }
 
 /// `inputs.parameters['x']` → `x`
-fn parameter_name(name: &str) -> Option<&str> {
+pub(crate) fn parameter_name(name: &str) -> Option<&str> {
     let rest = name.strip_prefix("inputs.parameters[")?.strip_suffix(']')?;
     let quoted = |q: char| rest.strip_prefix(q)?.strip_suffix(q);
     quoted('\'').or_else(|| quoted('"'))

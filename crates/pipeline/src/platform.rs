@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::bind::Around;
+use crate::bundle::Bundle;
 use crate::values::text_of;
 
 /// What a task has beyond its inputs.
@@ -104,14 +105,18 @@ fn text(value: &Json, key: &str) -> String {
 }
 
 /// Reads what is said of an executor. A name that an absent optional input gives skips its entry.
-pub(crate) fn platform(config: &Json, around: &Around<'_>) -> Result<Platform, String> {
+pub(crate) fn platform(
+    config: &Json,
+    around: &Around<'_>,
+    own: &Bundle,
+) -> Result<Platform, String> {
     let mut made = Platform::default();
     for (kind, key, name) in [
         (Kind::Secret, "secretAsEnv", "secretName"),
         (Kind::ConfigMap, "configMapAsEnv", "configMapName"),
     ] {
         for entry in entries(config, key) {
-            let Some(name) = name_of(entry, name, around)? else { continue };
+            let Some(name) = name_of(entry, name, around, own)? else { continue };
             let optional = entry["optional"] == true;
             for pair in entries(entry, "keyToEnv") {
                 let from = match kind {
@@ -128,17 +133,17 @@ pub(crate) fn platform(config: &Json, around: &Around<'_>) -> Result<Platform, S
         (Kind::ConfigMap, "configMapAsVolume", "configMapName"),
     ] {
         for entry in entries(config, key) {
-            let Some(name) = name_of(entry, name, around)? else { continue };
+            let Some(name) = name_of(entry, name, around, own)? else { continue };
             let (path, optional) = (text(entry, "mountPath"), entry["optional"] == true);
             made.files.push(FilesFrom { kind, name, path, optional });
         }
     }
     for entry in entries(config, "pvcMount") {
         let name = match entry.get("pvcNameParameter") {
-            Some(parameter) => around.named(parameter)?,
+            Some(parameter) => around.named(parameter, own)?,
             // As old SDKs wrote it.
             None if entry.get("constant").is_some() => Some(text(entry, "constant")),
-            None => around.named(entry)?,
+            None => around.named(entry, own)?,
         };
         let Some(name) = name.filter(|n| !n.is_empty()) else { continue };
         let (path, sub_path) = (text(entry, "mountPath"), text(entry, "subPath"));
@@ -193,9 +198,14 @@ pub(crate) fn platform(config: &Json, around: &Around<'_>) -> Result<Platform, S
     Ok(made)
 }
 
-fn name_of(entry: &Json, key: &str, around: &Around<'_>) -> Result<Option<String>, String> {
+fn name_of(
+    entry: &Json,
+    key: &str,
+    around: &Around<'_>,
+    own: &Bundle,
+) -> Result<Option<String>, String> {
     match entry.get(format!("{key}Parameter")) {
-        Some(parameter) => around.named(parameter),
+        Some(parameter) => around.named(parameter, own),
         None => Ok(Some(text(entry, key)).filter(|n| !n.is_empty())),
     }
 }

@@ -41,6 +41,9 @@ pub struct RunFacts {
     pub workspace: String,
     /// `pipeline_root`
     pub root: String,
+    /// The parameters of a manifest of kfp 1.8, which are known everywhere in it.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, String>,
     /// Whether caches are not asked (`--no-cache`).
     pub no_cache: bool,
 }
@@ -56,6 +59,9 @@ impl RunFacts {
             "pipeline_job_schedule_time_utc" => &self.scheduled,
             "pipeline_root" => &self.root,
             "pipeline_task_name" => task,
+            name if name.starts_with("workflow.parameters.") => {
+                return self.parameters.get(&name["workflow.parameters.".len()..]).cloned();
+            }
             "workspace_path" if !self.workspace.is_empty() => &self.workspace,
             _ => return None,
         };
@@ -140,7 +146,7 @@ impl PipelineSemantics {
         let config = config.and_then(|(label, _)| find(&self.pipeline.kubernetes, label));
         let bound = around.bind(definition).and_then(|mut bound| {
             if let Some(config) = config {
-                bound.platform = Some(platform(config, &around)?);
+                bound.platform = Some(platform(config, &around, &bound)?);
             }
             Ok(Rc::new(bound))
         });

@@ -222,6 +222,8 @@ enum Command {
         base: PathBuf,
         #[arg(long)]
         mount: Vec<String>,
+        #[arg(long)]
+        open: Vec<PathBuf>,
         #[arg(last = true)]
         command: Vec<String>,
     },
@@ -428,8 +430,8 @@ pub fn run() -> Result<Exit> {
             Ok(Exit::Success)
         }
         Command::InternalAction { name, post } => Ok(builtin::run(&name, post)),
-        Command::InternalMounts { base, mount, command } => {
-            let error = crate::pipeline::mounts::become_program(&base, &mount, &command);
+        Command::InternalMounts { base, mount, open, command } => {
+            let error = crate::pipeline::mounts::become_program(&base, &mount, &open, &command);
             Err(Error::new(error.to_string()))
         }
         Command::InternalDoor { pid, port } => Ok(crate::host::containers::open_door(pid, port)),

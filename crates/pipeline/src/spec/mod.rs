@@ -248,6 +248,8 @@ pub enum ParameterSource {
     Input(String),
     /// How a task ended.
     FinalStatus(String),
+    /// The same in Argo's words: `Succeeded`, `Failed`.
+    WorkflowStatus(String),
 }
 
 /// Where an artifact comes from.
@@ -314,6 +316,30 @@ pub struct Container {
     pub env: Vec<(String, String)>,
     /// What it may use.
     pub resources: Resources,
+    /// Paths that the manifest fixes (kfp 1.8).
+    pub fixed: Vec<FixedPath>,
+}
+
+/// A path at which a container of kfp 1.8 finds an input or leaves an output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FixedPath {
+    /// Of what.
+    pub of: PathOf,
+    /// Its name.
+    pub name: String,
+    /// The path, absolute.
+    pub path: String,
+}
+
+/// What is at a fixed path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathOf {
+    /// An input.
+    InputArtifact,
+    /// An output artifact.
+    OutputArtifact,
+    /// An output parameter.
+    OutputParameter,
 }
 
 /// What a container may use; texts as written, which may hold placeholders.

@@ -31,7 +31,23 @@ pub fn read(source: &Source) -> Read {
         Ok(documents) => documents,
         Err(diagnostic) => return Read { pipeline: None, diagnostics: vec![diagnostic] },
     };
-    let pipeline = pipeline(&mut reader, &documents);
+    let manifest = documents.first().map(json).filter(crate::argo::is_argo);
+    let pipeline = match manifest {
+        Some(manifest) => match crate::argo::read(&manifest) {
+            Ok(pipeline) => Some(pipeline),
+            Err(wrong) => {
+                for why in wrong {
+                    reader.error(
+                        Span::new(0, 0),
+                        why,
+                        "docs/pipelines.md tells what of kfp 1.8 is read",
+                    );
+                }
+                None
+            }
+        },
+        None => pipeline(&mut reader, &documents),
+    };
     if let Some(pipeline) = &pipeline {
         crate::check::check(pipeline, &mut reader.diagnostics);
     }

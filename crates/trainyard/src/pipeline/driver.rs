@@ -168,7 +168,7 @@ pub fn drive(
     };
     let facts = match request.call.facts.clone() {
         Some(facts) => facts,
-        None => facts_of(&request, &pipeline, &row, &data, at),
+        None => facts_of(&request, &pipeline, &row, &data, at, &inputs),
     };
     if request.call.facts.is_none() {
         request.call.facts = Some(facts.clone());
@@ -275,6 +275,7 @@ fn facts_of(
     row: &RunRow,
     data: &Path,
     at: Timestamp,
+    inputs: &Bundle,
 ) -> RunFacts {
     let time = jiff::Timestamp::from_millisecond(at.0).unwrap_or_default();
     let created = time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
@@ -302,6 +303,11 @@ fn facts_of(
         workspace: workspace.unwrap_or_default(),
         root,
         no_cache: request.call.no_cache,
+        parameters: inputs
+            .parameters
+            .iter()
+            .map(|(name, value)| (name.clone(), trainyard_pipeline::text_of(value)))
+            .collect(),
     }
 }
 

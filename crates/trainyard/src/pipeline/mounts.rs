@@ -1,5 +1,6 @@
 //! Folders at fixed places for one process: `/data`, `/s3`, `/tmp/outputs`, in a mount namespace of its
-//! own. Nothing is made on this machine's disk for them.
+//! own. Nothing is made in this machine's folders for them: the root that the process finds is built in a
+//! folder of its own, where what it writes into the folders that are built anew stays.
 //!
 //! The process that asks runs in this module alone: it enters the namespace, builds a root out of the
 //! machine's own folders, and becomes the program.
@@ -11,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind_recursive, mount_change};
+use rustix::mount::{MountPropagationFlags, mount_bind_recursive, mount_change};
 
 /// A folder or file of this machine, and where a process finds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,22 +33,33 @@ pub fn are_possible() -> bool {
             return false;
         }
         let tried = Command::new(program)
-            .args(arguments(&base, &[], Path::new("/bin/true"), &[]))
+            .args(arguments(&base, &[], &[], Path::new("/bin/true"), &[]))
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
             .status();
-        let _ = std::fs::remove_dir(&base);
+        crate::host::workspace::remove(&base);
         tried.is_ok_and(|s| s.success())
     })
 }
 
 /// The arguments by which this program runs another one with mounts. `base` is an empty folder that
-/// stands for nothing else.
-pub fn arguments(base: &Path, mounts: &[Mount], program: &Path, args: &[String]) -> Vec<String> {
+/// stands for nothing else; what is at the paths that are `open` is not there,
+/// and what is written to them is below `base/root`.
+pub fn arguments(
+    base: &Path,
+    mounts: &[Mount],
+    open: &[PathBuf],
+    program: &Path,
+    args: &[String],
+) -> Vec<String> {
     let mut all = vec!["internal-mounts".to_owned(), base.to_string_lossy().into_owned()];
     for mount in mounts {
         all.push("--mount".into());
         all.push(format!("{}\n{}", mount.source.display(), mount.target.display()));
+    }
+    for folder in open {
+        all.push("--open".into());
+        all.push(folder.display().to_string());
     }
     all.push("--".into());
     all.push(program.to_string_lossy().into_owned());
@@ -56,12 +68,17 @@ pub fn arguments(base: &Path, mounts: &[Mount], program: &Path, args: &[String])
 }
 
 /// Becomes a program with mounts; returns only what went wrong.
-pub fn become_program(base: &Path, mounts: &[String], command: &[String]) -> io::Error {
+pub fn become_program(
+    base: &Path,
+    mounts: &[String],
+    open: &[PathBuf],
+    command: &[String],
+) -> io::Error {
     let parsed = mounts.iter().filter_map(|m| {
         let (source, target) = m.split_once('\n')?;
         Some(Mount { source: source.into(), target: target.into() })
     });
-    match enter(base, &parsed.collect::<Vec<_>>()) {
+    match enter(base, &parsed.collect::<Vec<_>>(), open) {
         Ok(()) => {
             let Some((program, args)) = command.split_first() else {
                 return io::Error::other("no program");
@@ -72,7 +89,7 @@ pub fn become_program(base: &Path, mounts: &[String], command: &[String]) -> io:
     }
 }
 
-fn enter(base: &Path, mounts: &[Mount]) -> io::Result<()> {
+fn enter(base: &Path, mounts: &[Mount], open: &[PathBuf]) -> io::Result<()> {
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     let directory = std::env::current_dir();
     let mut flags = rustix::thread::UnshareFlags::NEWNS;
@@ -91,10 +108,9 @@ fn enter(base: &Path, mounts: &[Mount]) -> io::Result<()> {
         std::fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))?;
     }
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
-    mount("trainyard", base, "tmpfs", MountFlags::empty(), None).map_err(|e| at(base, e))?;
     let fresh = base.join("root");
     std::fs::create_dir(&fresh)?;
-    rebuild(Path::new("/"), &fresh, &tree(mounts))?;
+    rebuild(Path::new("/"), &fresh, &tree(mounts, open))?;
     rustix::process::chroot(&fresh)?;
     rustix::process::chdir(directory.unwrap_or_else(|_| PathBuf::from("/")).as_path())
         .or_else(|_| rustix::process::chdir("/"))?;
@@ -112,16 +128,26 @@ struct Tree {
     below: BTreeMap<std::ffi::OsString, Tree>,
 }
 
-fn tree(mounts: &[Mount]) -> Tree {
+impl Tree {
+    /// A place that the process finds empty, whatever the machine has there.
+    fn is_hole(&self) -> bool {
+        self.source.is_none() && self.below.is_empty()
+    }
+}
+
+fn tree(mounts: &[Mount], open: &[PathBuf]) -> Tree {
     let mut root = Tree::default();
-    for mount in mounts {
+    let laid = mounts.iter().map(|m| (&m.target, Some(m.source.clone())));
+    for (target, source) in laid.chain(open.iter().map(|o| (o, None))) {
         let mut at = &mut root;
-        for part in mount.target.components() {
+        for part in target.components() {
             if let Component::Normal(name) = part {
                 at = at.below.entry(name.to_owned()).or_default();
             }
         }
-        at.source = Some(mount.source.clone());
+        if source.is_some() {
+            at.source = source;
+        }
     }
     root
 }
@@ -137,6 +163,9 @@ fn rebuild(own: &Path, fresh: &Path, tree: &Tree) -> io::Result<()> {
             if laid.is_none() {
                 std::os::unix::fs::symlink(std::fs::read_link(&path)?, &target)?;
             }
+            continue;
+        }
+        if laid.is_some_and(Tree::is_hole) {
             continue;
         }
         let inner = laid.filter(|l| l.source.is_none());
@@ -157,6 +186,11 @@ fn rebuild(own: &Path, fresh: &Path, tree: &Tree) -> io::Result<()> {
             }
         }
     }
+    lay(fresh, tree)
+}
+
+/// Lays what is to be laid into a folder.
+fn lay(fresh: &Path, tree: &Tree) -> io::Result<()> {
     for (name, laid) in &tree.below {
         let target = fresh.join(name);
         match &laid.source {
@@ -168,23 +202,12 @@ fn rebuild(own: &Path, fresh: &Path, tree: &Tree) -> io::Result<()> {
                 }
                 mount_bind_recursive(source, &target).map_err(|e| at(&target, e))?;
             }
-            None if !target.exists() => {
+            // Rebuilt already, if the machine has it.
+            None if !laid.is_hole() && !target.exists() => {
                 std::fs::create_dir(&target)?;
-                rebuild_empty(&target, laid)?;
+                lay(&target, laid)?;
             }
             None => {}
-        }
-    }
-    Ok(())
-}
-
-fn rebuild_empty(fresh: &Path, tree: &Tree) -> io::Result<()> {
-    for (name, laid) in &tree.below {
-        let target = fresh.join(name);
-        std::fs::create_dir(&target)?;
-        match &laid.source {
-            Some(source) => mount_bind_recursive(source, &target).map_err(|e| at(&target, e))?,
-            None => rebuild_empty(&target, laid)?,
         }
     }
     Ok(())

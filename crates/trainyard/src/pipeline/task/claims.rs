@@ -9,8 +9,13 @@ use super::cluster::volume;
 use super::{Assignment, TaskEnd};
 
 fn text(assignment: &Assignment, name: &str) -> String {
-    let given = assignment.inputs.parameters.get(name).and_then(Json::as_str);
-    given.unwrap_or_default().to_owned()
+    let shared = &assignment.shared;
+    let component = shared.pipeline.component_of(&assignment.definition);
+    let given = assignment.inputs.parameters.get(name);
+    let default = || component.parameter(name)?.default.as_ref();
+    let value = given.or_else(default).cloned().unwrap_or_default();
+    let filled = trainyard_pipeline::fill(&value, &assignment.inputs.parameters, &shared.facts, "");
+    trainyard_pipeline::text_of(&filled)
 }
 
 /// Makes the volume; its name is the output.
@@ -28,7 +33,15 @@ pub(super) fn create(assignment: &Assignment) -> TaskEnd {
         return TaskEnd::failed(why);
     }
     let mut outputs = Bundle::default();
-    outputs.parameters.insert("name".to_owned(), Json::from(name));
+    // `name` in PipelineSpec; `OP-name`, `OP-manifest`, `OP-size` with kfp 1.8.
+    let component = assignment.shared.pipeline.component_of(&assignment.definition);
+    for (output, _) in &component.output_parameters {
+        let value = match output.rsplit('-').next() {
+            Some("name") => name.as_str(),
+            _ => "",
+        };
+        outputs.parameters.insert(output.clone(), Json::from(value));
+    }
     TaskEnd { outcome: Outcome::Success, reason: String::new(), outputs, notes: Vec::new() }
 }
 

@@ -13,7 +13,7 @@ use crate::pipeline::places::runs_folder;
 impl Work<'_> {
     /// Runs it there. The run's folders are at the same places as on this machine.
     pub(super) fn in_container(&mut self, process: TaskProcess<'_>) -> Result<Ended, String> {
-        let TaskProcess { container, command, env, limit, mounts, platform } = process;
+        let TaskProcess { container, command, env, limit, mounts, platform, .. } = process;
         let shared = &self.assignment.shared;
         let engine = shared.engines.get()?;
         let runs = runs_folder(&shared.data).to_string_lossy().into_owned();

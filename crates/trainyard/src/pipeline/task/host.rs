@@ -15,7 +15,7 @@ use crate::pipeline::mounts::{Mount, are_possible, arguments};
 impl Work<'_> {
     /// Runs it in an environment of Python of its own kind.
     pub(super) fn on_host(&mut self, process: TaskProcess<'_>) -> Result<Ended, String> {
-        let TaskProcess { container, command, env: own, limit, mounts, .. } = process;
+        let TaskProcess { container, command, env: own, limit, mounts, open, .. } = process;
         let limits = self.limits()?;
         if limits.cpus.is_some() || limits.memory.is_some() {
             let note = "its limits of CPU and memory are not held: it is a process of this machine (--executor container holds them)";
@@ -56,7 +56,7 @@ impl Work<'_> {
             )
         })?;
         let work = self.folder.root.clone();
-        let (program, args) = self.with_mounts(&mounts, program, command[1..].to_vec())?;
+        let (program, args) = self.with_mounts(&mounts, &open, program, command[1..].to_vec())?;
         let mut running = match start(&program, &args, &env, &work) {
             Ok(running) => running,
             Err(error) => {
@@ -71,10 +71,11 @@ impl Work<'_> {
     fn with_mounts(
         &mut self,
         mounts: &[Mount],
+        open: &[PathBuf],
         program: PathBuf,
         args: Vec<String>,
     ) -> Result<(PathBuf, Vec<String>), String> {
-        if mounts.is_empty() {
+        if mounts.is_empty() && open.is_empty() {
             return Ok((program, args));
         }
         let places: Vec<String> = mounts.iter().map(|m| m.target.display().to_string()).collect();
@@ -87,6 +88,6 @@ impl Work<'_> {
         let base = self.folder.root.join("root");
         std::fs::create_dir_all(&base).map_err(|e| format!("{}: {e}", base.display()))?;
         let own = std::env::current_exe().map_err(|e| format!("this program: {e}"))?;
-        Ok((own, arguments(&base, mounts, &program, &args)))
+        Ok((own, arguments(&base, mounts, open, &program, &args)))
     }
 }

@@ -5,6 +5,7 @@
 mod claims;
 mod cluster;
 mod container;
+mod fixed;
 mod host;
 mod importer;
 mod limits;
@@ -21,7 +22,7 @@ use trainyard_job::Exit;
 use trainyard_model::Outcome;
 use trainyard_pipeline::{
     Artifact, Bundle, Component, Container, Definition, Executor as Runs, ExecutorInput,
-    OutputPlaces, Outputs, Pipeline, Platform, RunFacts, Task, collect,
+    OutputPlaces, Outputs, PathOf, Pipeline, Platform, RunFacts, Task, collect,
 };
 
 use super::mounts::Mount;
@@ -115,6 +116,8 @@ struct TaskProcess<'a> {
     limit: Option<Duration>,
     /// Folders at fixed places.
     mounts: Vec<Mount>,
+    /// Folders that are the task's own, though they are there.
+    open: Vec<PathBuf>,
     platform: &'a Platform,
 }
 
@@ -230,19 +233,33 @@ impl Work<'_> {
         let given = self.given(&platform)?;
         env.splice(0..0, given.env);
         let limit = platform.seconds.map(Duration::from_secs);
-        let process = TaskProcess {
-            container,
-            command,
-            env,
-            limit,
-            mounts: given.mounts,
-            platform: &platform,
-        };
+        let fixed = self.fixed(container, &inputs, place)?;
+        for (of, name, there) in &fixed.found {
+            if *of == PathOf::OutputParameter
+                && let Some(output) = self.outputs.parameters.iter_mut().find(|(n, ..)| n == name)
+            {
+                output.2 = there.to_string_lossy().into_owned();
+            }
+        }
+        let mut command = command;
+        for (from, to) in &fixed.rewrite {
+            command.iter_mut().for_each(|word| *word = word.replace(from, to));
+        }
+        let mut mounts = given.mounts;
+        mounts.extend(fixed.mounts.iter().cloned());
+        let open = fixed.open.clone();
+        let process =
+            TaskProcess { container, command, env, limit, mounts, open, platform: &platform };
         let ended = match place {
             Place::Host => self.on_host(process)?,
             Place::Container => self.in_container(process)?,
         };
-        let end = self.ended(ended);
+        let mut end = self.ended(ended);
+        if end.outcome == Outcome::Success
+            && let Err(why) = self.settle(&fixed)
+        {
+            (end.outcome, end.reason) = (Outcome::Failure, why);
+        }
         self.clear_places(local_root);
         Ok(end)
     }

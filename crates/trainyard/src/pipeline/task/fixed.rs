@@ -1,0 +1,122 @@
+//! Paths that a manifest of kfp 1.8 fixes: `/tmp/outputs/Output/data`, or whatever its author wrote. Two
+//! tasks at once have the same ones, so each task gets places of its own under those names.
+
+use std::path::{Path, PathBuf};
+
+use trainyard_pipeline::{Bundle, Container, PathOf};
+
+use super::{Place, Work};
+use crate::pipeline::mounts::{Mount, are_possible};
+use crate::pipeline::task::local_path;
+
+/// How a task's fixed paths are given to it, and where they are found afterwards.
+#[derive(Debug, Default)]
+pub(super) struct Fixed {
+    /// What is laid at them.
+    pub(super) mounts: Vec<Mount>,
+    /// Paths that it writes to, and that are its own.
+    pub(super) open: Vec<PathBuf>,
+    /// Texts of its command that are changed, where nothing can be mounted.
+    pub(super) rewrite: Vec<(String, String)>,
+    /// Outputs, and where they are on this machine when it has ended.
+    pub(super) found: Vec<(PathOf, String, PathBuf)>,
+}
+
+impl Work<'_> {
+    /// Lays what its container fixes.
+    pub(super) fn fixed(
+        &self,
+        container: &Container,
+        inputs: &Bundle,
+        place: Place,
+    ) -> Result<Fixed, String> {
+        let mut fixed = Fixed::default();
+        let own = self.folder.root.join("fixed");
+        let possible = place == Place::Container || container.fixed.is_empty() || are_possible();
+        for path in &container.fixed {
+            let inner = PathBuf::from(&path.path);
+            if !inner.is_absolute()
+                || inner.components().any(|c| c == std::path::Component::ParentDir)
+            {
+                return Err(format!("the path '{}' of '{}' is not absolute", path.path, path.name));
+            }
+            let below = inner.strip_prefix("/").unwrap_or(&inner);
+            if path.of == PathOf::InputArtifact {
+                let given = inputs.artifacts.get(&path.name).and_then(|l| l.first());
+                let Some(source) = given.and_then(local_path).filter(|p| p.exists()) else {
+                    return Err(format!("its input '{}' is not there", path.name));
+                };
+                match possible {
+                    true => fixed.mounts.push(Mount { source, target: inner }),
+                    false => fixed
+                        .rewrite
+                        .push((path.path.clone(), source.to_string_lossy().into_owned())),
+                }
+                continue;
+            }
+            let parent = inner.parent().unwrap_or(Path::new("/")).to_owned();
+            let there = match (place, possible) {
+                (Place::Host, true) => {
+                    if !fixed.open.contains(&inner) {
+                        fixed.open.push(inner.clone());
+                    }
+                    self.folder.root.join("root/root").join(below)
+                }
+                (Place::Host, false) => {
+                    let there = own.join(below);
+                    make(there.parent())?;
+                    fixed.rewrite.push((path.path.clone(), there.to_string_lossy().into_owned()));
+                    there
+                }
+                (Place::Container, _) => {
+                    let there = own.join(below);
+                    make(there.parent())?;
+                    // What an image has in its temporary folder nobody needs; elsewhere the file alone
+                    // is laid.
+                    let mount = if parent.starts_with("/tmp") {
+                        Mount { source: there.parent().unwrap_or(&own).to_owned(), target: parent }
+                    } else {
+                        std::fs::File::create(&there)
+                            .map_err(|e| format!("{}: {e}", there.display()))?;
+                        Mount { source: there.clone(), target: inner }
+                    };
+                    if !fixed.mounts.iter().any(|m| m.target == mount.target) {
+                        fixed.mounts.push(mount);
+                    }
+                    there
+                }
+            };
+            fixed.found.push((path.of, path.name.clone(), there));
+        }
+        // The outermost first: what is laid within another comes after it.
+        fixed.mounts.sort_by_key(|m| m.target.components().count());
+        Ok(fixed)
+    }
+
+    /// Moves the output artifacts to where their addresses say they are.
+    pub(super) fn settle(&self, fixed: &Fixed) -> Result<(), String> {
+        for (of, name, there) in &fixed.found {
+            if *of != PathOf::OutputArtifact || !there.exists() {
+                continue;
+            }
+            let Some((_, artifact)) = self.outputs.artifacts.iter().find(|(n, _)| n == name) else {
+                continue;
+            };
+            let Some(target) = local_path(artifact) else { continue };
+            let failed = |e: std::io::Error| format!("its output '{name}': {e}");
+            if std::fs::rename(there, &target).is_err() {
+                let copied = match there.is_dir() {
+                    true => crate::host::copy::copy_tree(there, &target),
+                    false => crate::host::copy::copy_file(there, &target, 0o644),
+                };
+                copied.map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn make(folder: Option<&Path>) -> Result<(), String> {
+    let Some(folder) = folder else { return Ok(()) };
+    std::fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))
+}

@@ -37,7 +37,19 @@ tools:
 images:
 	sh crates/trainyard/tests/images/setup.sh
 
-test: tools images
+# The SDKs that compile the pipelines of the tests: PipelineSpec's, and that of Argo's manifests.
+.PHONY: sdks
+sdks: target/sdk/2.17.0/ready target/sdk/1.8.22/ready
+target/sdk/2.17.0/ready:
+	python3 -m venv target/sdk/2.17.0
+	target/sdk/2.17.0/bin/pip install -q 'kfp[kubernetes]==2.17.0'
+	touch $@
+target/sdk/1.8.22/ready:
+	python3 -m venv target/sdk/1.8.22
+	target/sdk/1.8.22/bin/pip install -q 'setuptools<70' wheel 'kfp==1.8.22'
+	touch $@
+
+test: tools images sdks
 	$(CARGO) test --workspace --no-fail-fast
 	python3 -m unittest discover -s bench/tests
 

@@ -58,7 +58,7 @@ pub fn fits(value: &Json, kind: ParameterType) -> bool {
 /// When the text is none of that type.
 pub fn of_text(text: &str, kind: ParameterType) -> Result<Json, String> {
     let no = |what: &str| {
-        let short: String = text.chars().take(60).collect();
+        let short: String = text.trim().chars().take(60).collect();
         Err(format!("'{short}' is {what}"))
     };
     match kind {

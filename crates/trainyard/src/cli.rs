@@ -15,7 +15,9 @@ use crate::commands::logs::Which;
 use crate::commands::pipeline::{self, PipelineCommand};
 use crate::commands::run::{Instead, output_or_default, read_dotenv};
 use crate::commands::view::{As, Drawing};
-use crate::commands::{check, doctor, du, eval, logs, prune, rerun, run, runs, shell, view};
+use crate::commands::{
+    check, doctor, du, eval, lineage, logs, prune, rerun, run, runs, shell, view,
+};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::run::Settings;
@@ -192,6 +194,14 @@ enum Command {
     Artifacts {
         #[command(subcommand)]
         command: ArtifactsCommand,
+    },
+    /// Which task made an artifact of a pipeline, from what, and which used it
+    Lineage {
+        /// Its number, its address, its output's name, or TASK/NAME
+        artifact: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// What fills the disk
     Du {
@@ -420,6 +430,7 @@ pub fn run() -> Result<Exit> {
         Command::Actions { command } => actions::run(&command),
         Command::Cache { command } => cache::run(&command),
         Command::Artifacts { command } => artifacts::run(&command),
+        Command::Lineage { artifact, json } => lineage::lineage(&artifact, json),
         Command::Du { json } => du::du(json),
         Command::Doctor { json } => doctor::doctor(json),
         Command::Completions { shell } => {

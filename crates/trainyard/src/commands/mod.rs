@@ -7,6 +7,7 @@ pub mod check;
 pub mod doctor;
 pub mod du;
 pub mod eval;
+pub mod lineage;
 pub mod logs;
 pub mod pipeline;
 pub mod prune;

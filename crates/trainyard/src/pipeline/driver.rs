@@ -505,16 +505,19 @@ impl Driver<'_> {
             return Ok(None);
         }
         let component = pipeline.component_of(&definition);
-        let print = fingerprint(task, component, container, &self.bound(node), &[]);
+        let bound = self.bound(node);
+        let claims = bound.platform.iter().flat_map(|p| &p.claims);
+        let claims: Vec<String> = claims.map(|c| c.name.clone()).collect();
+        let print = fingerprint(task, component, container, &bound, &claims);
         self.fingerprints.insert(node, print.clone());
         if self.shared.facts.no_cache {
-            self.cache_note(node, "not looked for: --no-cache")?;
+            self.cache_note(node, "cache not looked for: --no-cache")?;
             return Ok(None);
         }
         let Some(found) = self.journal.find_result(&pipeline.name, &print)? else {
             self.cache_note(
                 node,
-                "miss: no equal task (image, command, inputs, outputs) has run well",
+                "cache miss: no equal task (image, command, inputs, outputs) has run well",
             )?;
             return Ok(None);
         };
@@ -528,14 +531,14 @@ impl Driver<'_> {
                     .is_some_and(|p| artifact.uri.starts_with('/') && !p.exists())
         });
         if let Some(artifact) = gone {
-            let why = format!("miss: run {} gave it, and {} is gone", found.run, artifact.uri);
+            let why =
+                format!("cache miss: run {} gave it, and {} is gone", found.run, artifact.uri);
             self.cache_note(node, &why)?;
             self.journal.forget_result(&pipeline.name, &print)?;
             return Ok(None);
         }
         bundle.cached = true;
         let reason = format!("cached: '{}' of run {} was equal", found.task, found.run);
-        self.cache_note(node, &format!("hit: '{}' of run {} was equal", found.task, found.run))?;
         Ok(Some((reason, bundle.to_value())))
     }
 

@@ -158,10 +158,10 @@ fn rebuild(own: &Path, fresh: &Path, tree: &Tree) -> io::Result<()> {
         let (name, path) = (entry.file_name(), entry.path());
         let target = fresh.join(&name);
         let laid = tree.below.get(&name);
-        let kind = entry.file_type()?;
+        let Ok(kind) = entry.file_type() else { continue };
         if kind.is_symlink() {
-            if laid.is_none() {
-                std::os::unix::fs::symlink(std::fs::read_link(&path)?, &target)?;
+            if let (None, Ok(to)) = (laid, std::fs::read_link(&path)) {
+                std::os::unix::fs::symlink(to, &target)?;
             }
             continue;
         }
@@ -178,15 +178,29 @@ fn rebuild(own: &Path, fresh: &Path, tree: &Tree) -> io::Result<()> {
             (_, None, Some(_)) => {}
             (true, None, None) => {
                 std::fs::create_dir(&target)?;
-                mount_bind_recursive(&path, &target).map_err(|e| at(&target, e))?;
+                bind_if_there(&path, &target)?;
             }
             (false, ..) => {
                 std::fs::File::create(&target)?;
-                mount_bind_recursive(&path, &target).map_err(|e| at(&target, e))?;
+                bind_if_there(&path, &target)?;
             }
         }
     }
     lay(fresh, tree)
+}
+
+/// What has gone since the folder was read, as files in `/tmp` do, is not there for the process either.
+fn bind_if_there(path: &Path, target: &Path) -> io::Result<()> {
+    match mount_bind_recursive(path, target) {
+        Err(rustix::io::Errno::NOENT) if path.symlink_metadata().is_err() => {
+            if target.is_dir() {
+                std::fs::remove_dir(target)
+            } else {
+                std::fs::remove_file(target)
+            }
+        }
+        bound => bound.map_err(|e| at(target, e)),
+    }
 }
 
 /// Lays what is to be laid into a folder.

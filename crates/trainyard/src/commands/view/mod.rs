@@ -195,7 +195,11 @@ fn head(whole: &Whole, attempt: Option<i64>) {
         (None, last) => format!(", attempt {last}"),
     };
     let status = whole.status(attempt);
-    outln!("{} on {} at {short}: {status}{time}{again}\n", row.event, row.reference);
+    let from = match row.reference.is_empty() {
+        true => row.event.clone(),
+        false => format!("{} on {} at {short}", row.event, row.reference),
+    };
+    outln!("{from}: {status}{time}{again}\n");
 }
 
 fn text(whole: &Whole, attempt: Option<i64>) {
@@ -282,7 +286,7 @@ fn duration_of(job: &JobRow) -> Option<i64> {
 /// The sign of an outcome.
 fn mark(outcome: &str) -> &'static str {
     match outcome {
-        "success" => "✓",
+        "success" | "cached" => "✓",
         "skipped" | "not run" => "-",
         "cancelled" => "!",
         _ => "✗",

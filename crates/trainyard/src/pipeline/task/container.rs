@@ -44,6 +44,7 @@ impl Work<'_> {
             labels: vec![
                 (LABEL.to_owned(), process_mark()),
                 (RUN_LABEL.to_owned(), self.assignment.run.to_string()),
+                ("trainyard.pipeline".to_owned(), shared.pipeline.name.clone()),
             ],
             env,
             entrypoint,

@@ -1,0 +1,67 @@
+//! What is kept of runs: re-runs, also of runs whose process was killed; lineage.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use super::{project, run, v2};
+
+#[test]
+fn a_rerun_begins_what_failed() {
+    let repo = project();
+    let path = format!("path={}", repo.path("tries").display());
+    // It fails three times; two retries are not enough for the first run.
+    std::fs::write(repo.path("tries"), "").unwrap();
+    let pipeline = "pipelineInfo: {name: again}\nschemaVersion: 2.1.0\nroot: {dag: {tasks: {first: {taskInfo: {name: first}, componentRef: {name: comp-first}}, second: {taskInfo: {name: second}, dependentTasks: [first], componentRef: {name: comp-second}, inputs: {parameters: {path: {componentInputParameter: path}}}}, third: {taskInfo: {name: third}, dependentTasks: [second], componentRef: {name: comp-first}}}}, inputDefinitions: {parameters: {path: {parameterType: STRING}}}}\ncomponents: {comp-first: {executorLabel: first}, comp-second: {executorLabel: second, inputDefinitions: {parameters: {path: {parameterType: STRING}}}}}\ndeploymentSpec: {executors: {first: {container: {image: x, command: [echo, FIRST]}}, second: {container: {image: x, command: [sh, -c, 'echo x >> \"$0\"; test $(wc -l < \"$0\") -ge 2'], args: ['{{$.inputs.parameters[''path'']}}']}}}}\n";
+    repo.file("p.yaml", pipeline);
+    run(&repo, &repo.path("p.yaml"), &["-p", &path])
+        .exits(1)
+        .shows("third: skipped: 'second' failed")
+        .shows("rerun 1 --failed");
+    let again = repo.call(&["rerun", "1", "--failed"]);
+    again.exits(0).shows("attempt 2").shows("✓ second: success").shows("✓ third: success");
+    again.hides("✓ first");
+    repo.call(&["view", "1"]).shows("attempt 2");
+    repo.call(&["rerun", "1", "--from", "third"]).exits(0).hides("✓ second").shows("✓ third");
+    repo.call(&["rerun", "1", "--job", "nothing"]).exits(2).shows("has no job 'nothing'");
+}
+
+#[test]
+fn after_a_kill_a_rerun_goes_on_from_what_was_recorded() {
+    let repo = project();
+    let hold = repo.path("hold");
+    let pipeline = "pipelineInfo: {name: killed}\nschemaVersion: 2.1.0\nroot: {dag: {tasks: {first: {taskInfo: {name: first}, componentRef: {name: comp-first}}, second: {taskInfo: {name: second}, dependentTasks: [first], componentRef: {name: comp-second}, inputs: {parameters: {text: {taskOutputParameter: {producerTask: first, outputParameterKey: out}}}}}}}}\ncomponents: {comp-first: {executorLabel: first, outputDefinitions: {parameters: {out: {parameterType: STRING}}}}, comp-second: {executorLabel: second, inputDefinitions: {parameters: {text: {parameterType: STRING}}}}}\ndeploymentSpec: {executors: {first: {container: {image: x, command: [sh, -c, 'echo first >> FILE; printf made > \"$0\"'], args: ['{{$.outputs.parameters[''out''].output_file}}']}}, second: {container: {image: x, command: [sh, -c, 'echo SECOND $0; test -e HOLD || sleep 100'], args: ['{{$.inputs.parameters[''text'']}}']}}}}\n";
+    let log = repo.path("times");
+    let text =
+        pipeline.replace("FILE", log.to_str().unwrap()).replace("HOLD", hold.to_str().unwrap());
+    repo.file("p.yaml", &text);
+    let args = ["pipeline", "run", "p.yaml", "--executor", "host", "--output", "json"];
+    let mut child = repo.command(&args).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let second = |l: &String| l.contains("\"job_began\"") && l.contains("second");
+    assert!(lines.any(|l| second(&l)));
+    // What was recorded is committed within a moment, and only then the kill is fair.
+    while !repo.call(&["view", "1"]).out.contains("second: running") {
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    std::fs::write(&hold, "").unwrap();
+    repo.call(&["rerun", "1", "--failed"]).exits(0).shows("SECOND made");
+    assert_eq!(std::fs::read_to_string(log).unwrap(), "first\n", "the first task ran once");
+}
+
+#[test]
+fn lineage_tells_who_made_and_who_used() {
+    let repo = project();
+    run(&repo, &v2("training"), &["-p", "n=2"]).exits(0);
+    let all = repo.call(&["lineage", "data"]);
+    all.exits(0)
+        .shows("system.Dataset")
+        .shows("made by exit-handler-1/prep of run 1")
+        .shows("used by exit-handler-1/for-loop-2[0]/train of run 1 as data")
+        .shows("used by exit-handler-1/for-loop-2[1]/train of run 1 as data");
+    repo.call(&["lineage", "nothing"]).exits(2).shows("there is no artifact 'nothing'");
+    let json = repo.call(&["lineage", "data", "--json"]);
+    let value: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(value[0]["uses"].as_array().unwrap().len(), 2);
+}

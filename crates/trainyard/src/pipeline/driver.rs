@@ -22,9 +22,9 @@ use trainyard_pipeline::{
 use trainyard_plan::Reason;
 use trainyard_store::{Journal, RunRow, TaskResult};
 
-use super::places::{clean_root, default_root, runs_folder};
+use super::places::{Mirror, clean_root, default_root, runs_folder};
 use super::settings::{Executor, Request};
-use super::task::{Assignment, Control, Pythons, Shared, TaskEnd, local_path, perform};
+use super::task::{Assignment, Control, Pythons, Shared, Stores, TaskEnd, perform};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::host::environment;
@@ -205,6 +205,8 @@ pub fn drive(
         cluster: request.cluster,
         directory: request.call.directory.clone(),
         engines: Arc::default(),
+        stores: Stores::default(),
+        mirror: Mirror::new(&data, row.id),
         pythons: Pythons::default(),
         env,
     };
@@ -527,8 +529,8 @@ impl Driver<'_> {
             let known = self.journal.pipeline_artifact(artifact.id).ok().flatten();
             let written = known.is_some_and(|k| k.bytes > 0);
             written
-                && local_path(artifact)
-                    .is_some_and(|p| artifact.uri.starts_with('/') && !p.exists())
+                && artifact.uri.starts_with('/')
+                && self.shared.mirror.of(artifact).is_some_and(|p| !p.exists())
         });
         if let Some(artifact) = gone {
             let why =

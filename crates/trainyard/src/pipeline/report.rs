@@ -7,7 +7,7 @@ use trainyard_pipeline::{Bundle, Executor as Runs};
 use trainyard_store::{ArtifactUse, JobRow, NoteRow, PipelineArtifact, StepRow};
 
 use super::driver::Driver;
-use super::task::{TaskEnd, local_path};
+use super::task::TaskEnd;
 use crate::error::{Error, Result};
 use crate::paths::job_log;
 use crate::run::driver::{count_one, full_name, now};
@@ -212,7 +212,7 @@ impl Driver<'_> {
     ) -> Result<()> {
         for (name, list) in &mut outputs.artifacts {
             for artifact in list {
-                let local = local_path(artifact).filter(|p| p.starts_with("/"));
+                let local = self.shared.mirror.of(artifact).filter(|p| p.starts_with("/"));
                 let bytes = local.map_or(0, |p| size_of(&p));
                 let kind = &artifact.kind;
                 artifact.id = self.journal.add_artifact(&PipelineArtifact {

@@ -60,8 +60,28 @@ pub struct Cluster {
     /// `[pipeline.config-maps.NAME]`
     #[serde(rename = "config-maps")]
     pub config_maps: BTreeMap<String, BTreeMap<String, String>>,
+    /// `[pipeline.stores."s3://BUCKET"]`: how object stores are reached, where the environment does not say it.
+    pub stores: BTreeMap<String, Store>,
     /// `[pipeline.volumes]`: named volumes by the paths at which every task finds them.
     pub volumes: BTreeMap<String, String>,
+}
+
+/// How a bucket is reached. Keys may be `env:NAME` and `file:PATH`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Store {
+    /// `http://HOST:PORT`
+    pub endpoint: String,
+    /// The region.
+    pub region: String,
+    /// The name of the key.
+    pub access_key: String,
+    /// The key.
+    pub secret_key: String,
+    /// A session's token.
+    pub token: String,
+    /// For public buckets: nothing is signed.
+    pub anonymous: bool,
 }
 
 /// A call with how it is shown.

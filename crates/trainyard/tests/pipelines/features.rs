@@ -170,6 +170,14 @@ fn artifacts_have_types_metadata_and_folders() {
 }
 
 #[test]
+fn an_artifact_at_a_path_of_its_own_is_found_at_its_address() {
+    let repo = project();
+    let place = format!("place={}", repo.path("elsewhere").display());
+    let ran = run(&repo, &v2("own_path"), &["-p", &place]);
+    assert_eq!(said(&ran, "FOUND"), ["FOUND moved"]);
+}
+
+#[test]
 fn placeholders_speak_of_the_run() {
     let ran = run(&project(), &v2("placeholders"), &[]);
     ran.exits(0).shows("SHOW Places 1").shows("task=show-2");

@@ -12,6 +12,7 @@ mod features;
 mod history;
 mod old;
 mod package;
+mod stores;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

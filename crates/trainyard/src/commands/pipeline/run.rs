@@ -11,6 +11,7 @@ use crate::exit::Exit;
 use crate::paths::data_dir;
 use crate::pipeline::driver::{Again, drive, inputs_of};
 use crate::pipeline::parameters::{of_file, of_line};
+use crate::pipeline::places::refused_root;
 use crate::pipeline::settings::{PipelineCall, Request};
 use crate::run::project::Project;
 use crate::ui::{Output, Ui};
@@ -32,6 +33,10 @@ pub fn run(args: RunArgs) -> Result<Exit> {
         }
     }
     parameters.extend(of_line(&pipeline, &given)?);
+    let root = args.root.as_deref().unwrap_or(&pipeline.default_root);
+    if let Some(why) = refused_root(root) {
+        return Err(Error::new(why));
+    }
     let directory = std::env::current_dir()
         .map_err(|e| Error::new(format!("the current folder cannot be found: {e}")))?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use trainyard_pipeline::{Kind, Platform};
 
-use super::Work;
-use crate::pipeline::mounts::Mount;
+use super::{Place, Work};
+use crate::pipeline::mounts::{Mount, are_possible};
 use crate::pipeline::places::runs_folder;
 use crate::pipeline::settings::Cluster;
 
@@ -31,7 +31,7 @@ pub fn volume(data: &std::path::Path, name: &str) -> Result<PathBuf, String> {
 }
 
 /// A value of `trainyard.toml`: as it is, or from a variable or a file.
-fn value(text: &str, directory: &std::path::Path) -> Result<String, String> {
+pub(super) fn value(text: &str, directory: &std::path::Path) -> Result<String, String> {
     if let Some(name) = text.strip_prefix("env:") {
         return std::env::var(name).map_err(|_| format!("the variable {name} is not set"));
     }
@@ -62,7 +62,7 @@ impl Cluster {
 
 impl Work<'_> {
     /// What the platform's document and `trainyard.toml` give the task.
-    pub(super) fn given(&mut self, platform: &Platform) -> Result<Given, String> {
+    pub(super) fn given(&mut self, platform: &Platform, on: Place) -> Result<Given, String> {
         let shared = &self.assignment.shared;
         let (cluster, directory) = (&shared.cluster, &shared.directory);
         let mut given = Given::default();
@@ -131,6 +131,10 @@ impl Work<'_> {
             // It has its place on this machine, and that is its name.
             let place = PathBuf::from(&shared.facts.workspace);
             std::fs::create_dir_all(&place).map_err(|e| format!("{}: {e}", place.display()))?;
+            // Where the SDK looks for what an importer brought (`dsl.constants`).
+            if on != Place::Host || are_possible() {
+                given.mounts.push(Mount { source: place, target: "/kfp-workspace".into() });
+            }
         }
         self.notes.extend(platform.notes.iter().cloned());
         Ok(given)

@@ -7,7 +7,6 @@ use trainyard_pipeline::{Bundle, Container, PathOf};
 
 use super::{Place, Work};
 use crate::pipeline::mounts::{Mount, are_possible};
-use crate::pipeline::task::local_path;
 
 /// How a task's fixed paths are given to it, and where they are found afterwards.
 #[derive(Debug, Default)]
@@ -31,6 +30,7 @@ impl Work<'_> {
         place: Place,
     ) -> Result<Fixed, String> {
         let mut fixed = Fixed::default();
+        let mirror = &self.assignment.shared.mirror;
         let own = self.folder.root.join("fixed");
         let possible = place == Place::Container || container.fixed.is_empty() || are_possible();
         for path in &container.fixed {
@@ -43,7 +43,7 @@ impl Work<'_> {
             let below = inner.strip_prefix("/").unwrap_or(&inner);
             if path.of == PathOf::InputArtifact {
                 let given = inputs.artifacts.get(&path.name).and_then(|l| l.first());
-                let Some(source) = given.and_then(local_path).filter(|p| p.exists()) else {
+                let Some(source) = given.and_then(|a| mirror.of(a)).filter(|p| p.exists()) else {
                     return Err(format!("its input '{}' is not there", path.name));
                 };
                 match possible {
@@ -102,7 +102,7 @@ impl Work<'_> {
             let Some((_, artifact)) = self.outputs.artifacts.iter().find(|(n, _)| n == name) else {
                 continue;
             };
-            let Some(target) = local_path(artifact) else { continue };
+            let Some(target) = self.assignment.shared.mirror.of(artifact) else { continue };
             let failed = |e: std::io::Error| format!("its output '{name}': {e}");
             if std::fs::rename(there, &target).is_err() {
                 let copied = match there.is_dir() {

@@ -1,11 +1,15 @@
 //! An artifact that is there already: it is recorded, and nothing of it is read
-//! (`importer_launcher.go`).
+//! (`importer_launcher.go`); unless it is to be in the workspace, where it is brought.
+
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 use trainyard_model::Outcome;
 use trainyard_pipeline::{Artifact, Bundle, Component, ImportUri, Importer, fill};
 
 use super::{Assignment, TaskEnd};
+use crate::pipeline::places::{is_remote, path_of_uri};
 
 /// Imports it.
 pub(super) fn import(
@@ -38,8 +42,51 @@ pub(super) fn import(
         true => output.kind.clone(),
         false => importer.kind.clone(),
     };
-    let artifact = Artifact { name: name.clone(), uri, kind, metadata, ..Artifact::default() };
+    let mut artifact = Artifact { name: name.clone(), uri, kind, metadata, ..Artifact::default() };
+    if importer.download {
+        match bring(assignment, &artifact) {
+            Ok(path) => {
+                artifact.custom_path = path.to_string_lossy().into_owned();
+                // By this the SDK knows where it is.
+                if !artifact.metadata.is_object() {
+                    artifact.metadata = Json::Object(serde_json::Map::new());
+                }
+                artifact.metadata["_kfp_workspace"] = Json::Bool(true);
+            }
+            Err(why) => return TaskEnd::failed(why),
+        }
+    }
     let mut outputs = Bundle::default();
     outputs.artifacts.insert(name.clone(), vec![artifact]);
     TaskEnd { outcome: Outcome::Success, reason: String::new(), outputs, notes: Vec::new() }
+}
+
+/// Brings an artifact into the workspace of the run (`LocalWorkspacePathForURI`).
+fn bring(assignment: &Assignment, artifact: &Artifact) -> Result<PathBuf, String> {
+    let shared = &assignment.shared;
+    let uri = &artifact.uri;
+    if shared.facts.workspace.is_empty() {
+        return Err("it is to be brought into the workspace, and the pipeline has none".into());
+    }
+    let path = path_of_uri(uri).ok_or_else(|| format!("{uri} cannot be brought here"))?;
+    let target = Path::new(&shared.facts.workspace).join(".artifacts").join(&path[1..]);
+    if target.exists() {
+        return Ok(target);
+    }
+    if is_remote(uri) {
+        let stop = Some(assignment.control.wake.as_fd());
+        return match shared.stores.open(shared)?.fetch(uri, &target, stop) {
+            Ok(Some(_)) => Ok(target),
+            Ok(None) => Err(format!("there is nothing at {uri}")),
+            Err(error) => Err(format!("it cannot be brought here: {error}")),
+        };
+    }
+    let source = Path::new(&path);
+    let parent = target.parent().unwrap_or(Path::new("/"));
+    let copied = std::fs::create_dir_all(parent).and_then(|()| match source.is_dir() {
+        true => crate::host::copy::copy_tree(source, &target),
+        false => crate::host::copy::copy_file(source, &target, 0o644),
+    });
+    copied.map_err(|e| format!("{uri} cannot be brought here: {e}"))?;
+    Ok(target)
 }

@@ -11,6 +11,7 @@ mod importer;
 mod limits;
 mod process;
 mod python;
+mod remote;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -21,17 +22,19 @@ use trainyard_executor_container::Pull;
 use trainyard_job::Exit;
 use trainyard_model::Outcome;
 use trainyard_pipeline::{
-    Artifact, Bundle, Component, Container, Definition, Executor as Runs, ExecutorInput,
-    OutputPlaces, Outputs, PathOf, Pipeline, Platform, RunFacts, Task, collect,
+    Bundle, Component, Container, Definition, Executor as Runs, ExecutorInput, OutputPlaces,
+    Outputs, PathOf, Pipeline, Platform, RunFacts, Task, collect,
 };
 
 use super::mounts::Mount;
-use super::places::{TaskFolder, is_remote, path_of, path_of_uri};
+use super::mounts::are_possible;
+use super::places::{Mirror, TaskFolder, is_remote, path_of, path_of_uri};
 use super::settings::{Cluster, Executor};
 use crate::host::containers::Engines;
 
 pub use process::Control;
 pub use python::Pythons;
+pub use remote::Stores;
 
 use process::{Ended, last_line};
 use python::say;
@@ -57,6 +60,10 @@ pub struct Shared {
     pub directory: PathBuf,
     /// The container engine.
     pub engines: Arc<Engines>,
+    /// The object stores.
+    pub stores: Stores,
+    /// What is here of them.
+    pub mirror: Mirror,
     /// Pythons and their environments.
     pub pythons: Pythons,
     /// The variables that every process starts with.
@@ -175,13 +182,9 @@ pub fn perform(assignment: &Assignment) -> TaskEnd {
         "{}/{}/{}/{}/{id}",
         shared.facts.root, shared.pipeline.name, shared.facts.uuid, task.key
     );
-    let local_root =
-        path_of_uri(&root).unwrap_or_else(|| folder.root.to_string_lossy().into_owned());
-    let parameters = folder.outputs().to_string_lossy().into_owned();
-    let places = OutputPlaces { root: &root, parameters: &parameters, local_root: &local_root };
-    let outputs = Outputs::of(component, &places);
+    let outputs = Outputs::default();
     let mut work = Work { assignment, task, component, folder, log, outputs, notes: Vec::new() };
-    let mut end = match work.run(container, &id, Path::new(&local_root)) {
+    let mut end = match work.run(container, &id, &root) {
         Ok(end) => end,
         Err(why) => TaskEnd::failed(why),
     };
@@ -191,14 +194,20 @@ pub fn perform(assignment: &Assignment) -> TaskEnd {
 }
 
 impl Work<'_> {
-    fn run(
-        &mut self,
-        container: &Container,
-        id: &str,
-        local_root: &Path,
-    ) -> Result<TaskEnd, String> {
+    fn run(&mut self, container: &Container, id: &str, root: &str) -> Result<TaskEnd, String> {
         let shared = &self.assignment.shared;
         let mut inputs = self.assignment.inputs.clone();
+        let (place, why) = self.choose(container);
+        if let Some(why) = why {
+            say(&mut self.log, &why);
+        }
+        let stores = self.in_stores(root, &inputs);
+        // A process that may have no mounts is told the places themselves as addresses.
+        let bare = stores && place == Place::Host && !are_possible();
+        self.make_outputs(root, bare);
+        if stores && let Some(end) = self.fetch(&mut inputs, bare)? {
+            return Ok(end);
+        }
         for (name, value) in &mut inputs.parameters {
             // The only placeholder that is not known before there is an attempt.
             if self.task.is_constant(name)
@@ -220,17 +229,9 @@ impl Work<'_> {
         };
         let command = input.command(container)?;
         let mut env: Vec<(String, String)> = input.env(container).into_iter().collect();
-        let remote = is_remote(&shared.facts.root);
-        if remote {
-            return Err("roots in object stores are not there yet".into());
-        }
-        self.make_places(local_root)?;
-        let (place, why) = self.choose(container);
-        if let Some(why) = why {
-            say(&mut self.log, &why);
-        }
+        let made = self.make_places()?;
         let platform = inputs.platform.clone().unwrap_or_default();
-        let given = self.given(&platform)?;
+        let given = self.given(&platform, place)?;
         env.splice(0..0, given.env);
         let limit = platform.seconds.map(Duration::from_secs);
         let fixed = self.fixed(container, &inputs, place)?;
@@ -247,6 +248,9 @@ impl Work<'_> {
         }
         let mut mounts = given.mounts;
         mounts.extend(fixed.mounts.iter().cloned());
+        if stores && !bare {
+            mounts.extend(shared.mirror.mounts().map_err(|e| format!("its folders: {e}"))?);
+        }
         let open = fixed.open.clone();
         let process =
             TaskProcess { container, command, env, limit, mounts, open, platform: &platform };
@@ -260,19 +264,92 @@ impl Work<'_> {
         {
             (end.outcome, end.reason) = (Outcome::Failure, why);
         }
-        self.clear_places(local_root);
+        self.clear_places(&made);
+        if end.outcome == Outcome::Success
+            && let Err(why) = self.bring_home(&mut end.outputs, place)
+        {
+            (end.outcome, end.reason) = (Outcome::Failure, why);
+        }
+        if stores && end.outcome == Outcome::Success {
+            self.keep(&mut end);
+        }
         Ok(end)
     }
 
-    /// The folders in which outputs are written. The places of artifacts themselves are the task's to make.
-    fn make_places(&self, local_root: &Path) -> Result<(), String> {
-        std::fs::create_dir_all(local_root)
-            .map_err(|e| format!("the folder {} cannot be made: {e}", local_root.display()))
+    /// Chooses where outputs are written; `bare` if the task finds them where they are on this machine,
+    /// though their addresses are in a store.
+    fn make_outputs(&mut self, root: &str, bare: bool) {
+        let mirror = &self.assignment.shared.mirror;
+        let seen =
+            path_of_uri(root).unwrap_or_else(|| self.folder.root.to_string_lossy().into_owned());
+        let (root, local_root) = match bare && is_remote(root) {
+            true => {
+                let here = mirror.here(&seen).to_string_lossy().into_owned();
+                (here.clone(), here)
+            }
+            false => (root.to_owned(), seen),
+        };
+        let parameters = self.folder.outputs().to_string_lossy().into_owned();
+        let places = OutputPlaces { root: &root, parameters: &parameters, local_root: &local_root };
+        self.outputs = Outputs::of(self.component, &places);
+    }
+
+    /// Where a file of the task's outputs is on this machine.
+    fn here(&self, path: &str) -> PathBuf {
+        let shared = &self.assignment.shared;
+        let below = Path::new(path).starts_with(&shared.data);
+        match is_remote(&shared.facts.root) && !below {
+            true => shared.mirror.here(path),
+            false => PathBuf::from(path),
+        }
+    }
+
+    /// Puts each artifact where its address says it is: a process may have known another address of it,
+    /// or have chosen a path of its own.
+    fn bring_home(&mut self, outputs: &mut Bundle, place: Place) -> Result<(), String> {
+        let mirror = &self.assignment.shared.mirror;
+        for artifact in outputs.artifacts.values_mut().flatten() {
+            if let Some(uri) = mirror.uri_of(&artifact.uri) {
+                artifact.uri = uri;
+            }
+            if artifact.custom_path.is_empty() {
+                continue;
+            }
+            let from = PathBuf::from(std::mem::take(&mut artifact.custom_path));
+            let Some(to) = mirror.of(artifact).filter(|to| *to != from) else { continue };
+            let failed = |why: &str| {
+                format!("its output '{}' is at {}, {why}", artifact.name, from.display())
+            };
+            if !from.exists() {
+                if place == Place::Container {
+                    return Err(failed(
+                        "which is in its container: write it to its own path, or to a volume",
+                    ));
+                }
+                continue;
+            }
+            let parent = to.parent().unwrap_or(Path::new("/"));
+            let copied = std::fs::create_dir_all(parent).and_then(|()| match from.is_dir() {
+                true => crate::host::copy::copy_tree(&from, &to),
+                false => crate::host::copy::copy_file(&from, &to, 0o644),
+            });
+            copied.map_err(|e| failed(&format!("and cannot be copied: {e}")))?;
+        }
+        Ok(())
+    }
+
+    /// The folder in which outputs are written. The places of artifacts themselves are the task's to make.
+    fn make_places(&self) -> Result<PathBuf, String> {
+        let file = self.here(&self.outputs.file);
+        let folder = file.parent().unwrap_or(Path::new("/")).to_owned();
+        std::fs::create_dir_all(&folder)
+            .map_err(|e| format!("the folder {} cannot be made: {e}", folder.display()))?;
+        Ok(folder)
     }
 
     /// Nothing stays but what the task made.
     fn clear_places(&self, local_root: &Path) {
-        let _ = std::fs::remove_file(&self.outputs.file);
+        let _ = std::fs::remove_file(self.here(&self.outputs.file));
         // Only if it is empty.
         let _ = std::fs::remove_dir(local_root);
         if let Some(parent) = local_root.parent() {
@@ -341,6 +418,7 @@ impl Work<'_> {
     }
 
     fn collect(&self) -> Result<Bundle, String> {
+        let read = |path: &str| read(&self.here(path));
         let output = match read(&self.outputs.file) {
             Some(text) => Some(text?),
             None => None,
@@ -351,19 +429,20 @@ impl Work<'_> {
 }
 
 /// The text of a file; none if there is none.
-fn read(path: &str) -> Option<Result<String, String>> {
-    let meta = Path::new(path).metadata().ok()?;
+fn read(path: &Path) -> Option<Result<String, String>> {
+    let meta = path.metadata().ok()?;
+    let name = path.display();
     if meta.len() > MAX_OUTPUT {
         return Some(Err(format!(
-            "{path} has {} bytes, and {MAX_OUTPUT} are read; an artifact holds what is large",
+            "{name} has {} bytes, and {MAX_OUTPUT} are read; an artifact holds what is large",
             meta.len()
         )));
     }
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
-        Err(error) => return Some(Err(format!("{path} cannot be read: {error}"))),
+        Err(error) => return Some(Err(format!("{name} cannot be read: {error}"))),
     };
-    Some(String::from_utf8(bytes).map_err(|_| format!("{path} is no text")))
+    Some(String::from_utf8(bytes).map_err(|_| format!("{name} is no text")))
 }
 
 /// Where a task runs.
@@ -371,9 +450,4 @@ fn read(path: &str) -> Option<Result<String, String>> {
 enum Place {
     Host,
     Container,
-}
-
-/// The folder or file of an artifact on this machine.
-pub fn local_path(artifact: &Artifact) -> Option<PathBuf> {
-    path_of(artifact).map(PathBuf::from)
 }

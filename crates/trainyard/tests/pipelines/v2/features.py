@@ -9,6 +9,7 @@ PIPELINES = [
     "training", "containers", "nested_loops", "one_of", "optional_inputs", "types", "retries",
     "caching", "imports", "failing_body", "ignoring", "workspace", "visual", "placeholders",
     "artifact_loop", "get_uri", "loop_over_nothing", "sub_retry", "exit_pipeline", "skipped_branches", "shells",
+    "stores", "brought", "own_path",
 ]
 
 py = dsl.component(base_image="python:3.11")
@@ -426,3 +427,55 @@ def list_it(given: Input[Artifact], name: str):
 def shells():
     made = make()
     list_it(given=made.outputs["out"], name=made.outputs["name"])
+
+
+@py
+def write_elsewhere(out: Output[Dataset], place: str):
+    out.path = place
+    with open(place, "w") as file:
+        file.write("moved")
+
+
+@py
+def find_it(given: Input[Dataset]):
+    print("FOUND", open(given.path).read())
+
+
+@dsl.pipeline(name="own-path")
+def own_path(place: str):
+    find_it(given=write_elsewhere(place=place).outputs["out"])
+
+
+@py
+def make_both(model: Output[Model], folder: Output[Dataset]) -> str:
+    import os
+    with open(model.path, "w") as file:
+        file.write("weights")
+    os.makedirs(folder.path + "/sub")
+    with open(folder.path + "/sub/b c#1", "w") as file:
+        file.write("b")
+    return dsl.get_uri("x")
+
+
+@py
+def use_both(model: Input[Model], folder: Input[Dataset], uri: str):
+    import os
+    print("STORED", model.path.split("/")[1], open(model.path).read(), os.listdir(folder.path + "/sub"), uri[:14])
+
+
+@dsl.pipeline(name="stores")
+def stores():
+    made = make_both()
+    use = use_both(model=made.outputs["model"], folder=made.outputs["folder"], uri=made.outputs["Output"])
+    use.set_caching_options(False)
+
+
+@py
+def look_around(given: Input[Dataset]):
+    print("BROUGHT", given.path.split(".artifacts")[1], open(given.path).read())
+
+
+@dsl.pipeline(name="brought", pipeline_config=dsl.PipelineConfig(workspace=dsl.WorkspaceConfig(size="1Gi")))
+def brought(uri: str):
+    found = dsl.importer(artifact_uri=uri, artifact_class=Dataset, download_to_workspace=True)
+    look_around(given=found.output)

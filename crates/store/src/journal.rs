@@ -111,6 +111,17 @@ pub struct StepRow {
     pub pieces: Vec<(u64, u64)>,
 }
 
+/// A job of a run, at an attempt, that begins runs of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parent {
+    /// The run.
+    pub run: i64,
+    /// The job's place in it.
+    pub node: i64,
+    /// The attempt at the run.
+    pub attempt: i64,
+}
+
 /// An annotation or a summary.
 #[derive(Debug, Clone, Default)]
 pub struct NoteRow {
@@ -361,6 +372,40 @@ impl Journal {
              FROM runs ORDER BY id DESC LIMIT ?1",
         )?;
         let rows = statement.query_map(params![i64::try_from(limit).unwrap_or(20)], run_row)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// The latest run that no other one began.
+    pub fn latest(&self) -> Result<Option<RunRow>> {
+        Ok(self
+            .connection
+            .query_row(
+                "SELECT id, number, repository, root, path, workflow, title, event, reference, sha, status, process, started, ended, attempt, call
+                 FROM runs WHERE id NOT IN (SELECT child FROM child_runs) ORDER BY id DESC LIMIT 1",
+                params![],
+                run_row,
+            )
+            .optional()?)
+    }
+
+    /// Notes that a job of a run, at an attempt, began another run.
+    pub fn add_child(&self, parent: Parent, child: i64) -> Result<()> {
+        self.touch()?;
+        self.connection.execute(
+            "INSERT OR REPLACE INTO child_runs (child, run, node, attempt) VALUES (?1, ?2, ?3, ?4)",
+            params![child, parent.run, parent.node, parent.attempt],
+        )?;
+        Ok(())
+    }
+
+    /// The runs that jobs of a run began, and by which.
+    pub fn children(&self, run: i64) -> Result<Vec<(Parent, i64)>> {
+        let mut statement = self.connection.prepare(
+            "SELECT run, node, attempt, child FROM child_runs WHERE run = ?1 ORDER BY child",
+        )?;
+        let rows = statement.query_map(params![run], |r| {
+            Ok((Parent { run: r.get(0)?, node: r.get(1)?, attempt: r.get(2)? }, r.get(3)?))
+        })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 

@@ -8,7 +8,7 @@
 mod journal;
 mod lineage;
 
-pub use journal::{JobRow, Journal, NoteRow, RunRow, StepRow};
+pub use journal::{JobRow, Journal, NoteRow, Parent, RunRow, StepRow};
 pub use lineage::{ArtifactUse, PipelineArtifact, TaskResult};
 
 /// What can go wrong.

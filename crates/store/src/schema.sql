@@ -47,3 +47,7 @@ CREATE TABLE artifact_uses (
   PRIMARY KEY (artifact, run, node, input)
 ) WITHOUT ROWID;
 CREATE INDEX artifact_uses_by_run ON artifact_uses (run, node);
+CREATE TABLE child_runs (
+  child INTEGER PRIMARY KEY, run INTEGER NOT NULL, node INTEGER NOT NULL, attempt INTEGER NOT NULL
+);
+CREATE INDEX child_runs_by_run ON child_runs (run);

@@ -17,3 +17,8 @@ CREATE TABLE artifact_uses (
   PRIMARY KEY (artifact, run, node, input)
 ) WITHOUT ROWID;
 CREATE INDEX artifact_uses_by_run ON artifact_uses (run, node);
+-- Runs that a step of a job began: they are shown with it.
+CREATE TABLE child_runs (
+  child INTEGER PRIMARY KEY, run INTEGER NOT NULL, node INTEGER NOT NULL, attempt INTEGER NOT NULL
+);
+CREATE INDEX child_runs_by_run ON child_runs (run);

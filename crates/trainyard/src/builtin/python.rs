@@ -269,7 +269,7 @@ pub fn default_environment(temp: &Path) -> PathBuf {
 /// Below the job's temporary folder.
 const DEFAULT: &str = "_python/default";
 
-/// Makes a folder of shims in front of the real `python` and `pip`, once for each pair of program
+/// Makes a folder of shims in front of the real `python` and `pip`, and with this program, once for each pair of program
 /// and interpreter: the first call of pip makes an environment of the job's own.
 pub fn shims(folder: &Path, program: &Path) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
@@ -281,14 +281,22 @@ pub fn shims(folder: &Path, program: &Path) -> Option<PathBuf> {
     let python = format!(
         "#!/bin/sh\nif [ \"$1\" = -m ] && [ \"$2\" = pip ]; then shift 2; exec '{program}' internal-pip '{real}' \"$@\"; fi\nown=\"$RUNNER_TEMP/{DEFAULT}/bin/python\"\nif [ -x \"$own\" ]; then exec \"$own\" \"$@\"; fi\nexec '{real}' \"$@\"\n"
     );
-    let name = super::short_hash(&format!("{pip}{python}"));
+    // What a step calls is what runs it.
+    let own = format!("#!/bin/sh\nexec '{program}' \"$@\"\n");
+    let name = super::short_hash(&format!("{pip}{python}{own}"));
     let place = folder.join(&name);
     if place.join("pip3").exists() {
         return Some(place);
     }
     let fresh = folder.join(format!("{name}.{}", std::process::id()));
     fs::create_dir_all(&fresh).ok()?;
-    for (name, text) in [("python", &python), ("python3", &python), ("pip", &pip), ("pip3", &pip)] {
+    for (name, text) in [
+        ("trainyard", &own),
+        ("python", &python),
+        ("python3", &python),
+        ("pip", &pip),
+        ("pip3", &pip),
+    ] {
         let path = fresh.join(name);
         fs::write(&path, text).ok()?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).ok()?;

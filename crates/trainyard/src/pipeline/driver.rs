@@ -163,6 +163,9 @@ pub fn drive(
                 ..RunRow::default()
             };
             journal.add_run(&mut row)?;
+            if let Some(parent) = crate::run::child::parent() {
+                journal.add_child(parent, row.id)?;
+            }
             row
         }
     };

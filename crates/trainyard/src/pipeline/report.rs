@@ -10,7 +10,7 @@ use super::driver::Driver;
 use super::task::TaskEnd;
 use crate::error::{Error, Result};
 use crate::paths::job_log;
-use crate::run::driver::{count_one, full_name, now};
+use crate::run::driver::{Stands, count_one, full_name, now};
 use crate::ui::{Event as Show, FailedStep, duration};
 
 impl Driver<'_> {
@@ -51,6 +51,10 @@ impl Driver<'_> {
                 }
                 Record::Settled { node, .. } => self.settled(*node)?,
                 _ => {}
+            }
+            if self.ui.is_live() && !self.ending {
+                let (state, names) = (&self.state, &self.names);
+                Stands { run: self.row.id, state, names, ui: &mut *self.ui }.say(record);
             }
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 pub mod assignment;
 pub mod call;
+pub mod child;
 pub mod driver;
 pub mod event;
 pub mod files;

@@ -421,7 +421,15 @@ impl Ui {
         if summary.status != "success" && !summary.errors.is_empty() {
             writeln!(self.out)?;
             for error in summary.errors.iter().take(MAX_ERRORS) {
-                writeln!(self.out, "{} {error}", self.paint(AnsiColor::Red, "error:"))?;
+                match summary.pipeline && self.output == Output::Github {
+                    true => {
+                        let error = error.replace('%', "%25").replace('\n', "%0A");
+                        writeln!(self.out, "::error::{error}")?;
+                    }
+                    false => {
+                        writeln!(self.out, "{} {error}", self.paint(AnsiColor::Red, "error:"))?;
+                    }
+                }
             }
             let more = summary.errors.len().saturating_sub(MAX_ERRORS);
             if more > 0 {

@@ -65,3 +65,26 @@ fn lineage_tells_who_made_and_who_used() {
     let value: serde_json::Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!(value[0]["uses"].as_array().unwrap().len(), 2);
 }
+
+/// A workflow's step compiles nothing here and runs a pipeline: a run of its own, shown with its job.
+#[test]
+fn a_pipeline_in_a_step_is_a_child_run() {
+    let repo = crate::common::Repo::with(
+        "on: push\njobs:\n  train:\n    runs-on: ubuntu-latest\n    steps:\n      - uses: actions/checkout@v4\n      - run: trainyard pipeline run p.yaml --executor host\n",
+    );
+    repo.file(
+        "p.yaml",
+        "pipelineInfo: {name: inner}\nschemaVersion: 2.1.0\nroot: {dag: {tasks: {a: {taskInfo: {name: a}, componentRef: {name: comp-a}}, b: {taskInfo: {name: b}, componentRef: {name: comp-b}}}}}\ncomponents: {comp-a: {executorLabel: a}, comp-b: {executorLabel: b}}\ndeploymentSpec: {executors: {a: {container: {image: x, command: [echo, A]}}, b: {container: {image: x, command: [sh, -c, 'echo no; exit 3']}}}}\n",
+    );
+    let ran = repo.call(&["run", "push"]);
+    ran.exits(1).shows("b: it ended with exit code 3: no");
+    // Without a number it is the workflow's run that is meant.
+    let view = repo.call(&["view"]);
+    view.shows("✗ train: failure").shows("error: b: it ended with exit code 3: no");
+    view.shows("    ↳ run 2 · inner: failure").shows("        ✓ a: success");
+    let json = repo.call(&["view", "1", "--json"]);
+    let whole: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    let child = &whole["jobs"][0]["children"][0];
+    assert_eq!((child["run"].as_i64(), child["status"].as_str()), (Some(2), Some("failure")));
+    repo.call(&["view", "2"]).shows("inner · inner 1  (run 2, p.yaml)");
+}

@@ -5,7 +5,6 @@ use trainyard_engine::{Command, InstanceId, RunState};
 use trainyard_store::{Journal, RunRow};
 
 use super::RunArgs;
-use crate::commands::run::output_or_default;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::paths::data_dir;
@@ -59,7 +58,7 @@ pub fn run(args: RunArgs) -> Result<Exit> {
             facts: None,
         },
         cluster,
-        output: output_or_default(args.output),
+        output: args.output.unwrap_or_else(default_output),
     };
     // Before anything is made.
     inputs_of(&request, &pipeline)?;
@@ -67,6 +66,15 @@ pub fn run(args: RunArgs) -> Result<Exit> {
     let journal = Journal::open(&data)?;
     let mut ui = Ui::new(request.output);
     drive(request, journal, data, None, &mut ui).map(|(exit, _)| exit)
+}
+
+/// In a step of a job failures are annotations of the job.
+fn default_output() -> Output {
+    let in_step = std::env::var("GITHUB_ACTIONS").is_ok_and(|v| v == "true");
+    match Output::default_for_stdout() {
+        Output::Plain if in_step => Output::Github,
+        output => output,
+    }
 }
 
 /// Where `trainyard.toml` is: the repository's root, or here.

@@ -54,6 +54,13 @@ fn job(whole: &Whole, job: &JobRow) -> Value {
             "conclusion": s.conclusion, "reason": s.reason, "cache": reasons(s.index),
             "started": s.started, "milliseconds": s.millis,
         })).collect::<Vec<_>>(),
+        "children": whole.children_of(job).map(|c| json!({
+            "run": c.row.id, "workflow": c.row.workflow, "status": super::status(&c.row),
+            "jobs": c.jobs.iter().map(|j| json!({
+                "path": j.path, "name": j.name, "outcome": j.outcome, "reason": j.reason,
+                "started": j.started, "ended": j.ended,
+            })).collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
         "annotations": notes().filter(|n| !["summary", "cache"].contains(&n.kind.as_str())).map(|n| json!({
             "level": n.kind, "message": n.text, "place": n.place, "step": n.step,
         })).collect::<Vec<_>>(),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use trainyard_engine::{AttemptState, NodeState, RunState, apply};
 use trainyard_plan::NodeKind;
-use trainyard_store::{JobRow, Journal, NoteRow, RunRow, StepRow};
+use trainyard_store::{JobRow, Journal, NoteRow, Parent, RunRow, StepRow};
 
 use super::runs::status;
 use crate::error::{Error, Result};
@@ -41,6 +41,30 @@ struct Whole {
     notes: Vec<NoteRow>,
     /// Jobs that are not over.
     open: Vec<OpenJob>,
+    /// Runs that its jobs began.
+    children: Vec<Child>,
+}
+
+/// A run that a job began.
+struct Child {
+    by: Parent,
+    row: RunRow,
+    /// Its jobs as they are now.
+    jobs: Vec<JobRow>,
+}
+
+/// Lines of a child run that stand with its job.
+const MAX_CHILD_LINES: usize = 100;
+
+fn children(journal: &Journal, run: i64) -> Result<Vec<Child>> {
+    let mut found = Vec::new();
+    for (by, id) in journal.children(run)? {
+        // It may have been removed since.
+        let Some(row) = journal.run(id)? else { continue };
+        let jobs = journal.jobs(id)?.into_iter().filter(|j| !j.superseded).collect();
+        found.push(Child { by, row, jobs });
+    }
+    Ok(found)
 }
 
 /// A job that is not over: it runs, waits, or was cut short with its process.
@@ -142,6 +166,10 @@ impl Whole {
         self.steps.iter().filter(move |s| (s.node, s.attempt) == (job.node, job.attempt))
     }
 
+    fn children_of<'a>(&'a self, job: &'a JobRow) -> impl Iterator<Item = &'a Child> {
+        self.children.iter().filter(move |c| c.is_of(job))
+    }
+
     fn notes_of<'a>(&'a self, job: &'a JobRow) -> impl Iterator<Item = &'a NoteRow> {
         self.notes.iter().filter(move |n| (n.node, n.attempt) == (job.node, job.attempt))
     }
@@ -151,7 +179,7 @@ impl Whole {
 pub fn find(journal: &Journal, run: Option<i64>) -> Result<RunRow> {
     let found = match run {
         Some(id) => journal.run(id)?,
-        None => journal.runs(1)?.into_iter().next(),
+        None => journal.latest()?,
     };
     found.ok_or_else(|| {
         Error::new(match run {
@@ -173,7 +201,8 @@ pub fn view(run: Option<i64>, attempt: Option<i64>, how: As) -> Result<Exit> {
     let (jobs, steps) = (journal.jobs(row.id)?, journal.steps(row.id)?);
     let notes = journal.notes(row.id)?;
     let open = open_jobs(&journal, &row)?;
-    let whole = Whole { row, jobs, steps, notes, open };
+    let children = children(&journal, row.id)?;
+    let whole = Whole { row, jobs, steps, notes, open, children };
     match how {
         As::Text => text(&whole, attempt),
         As::Json => outln!("{:#}", json::value(&whole, attempt)),
@@ -238,6 +267,11 @@ fn text(whole: &Whole, attempt: Option<i64>) {
                 if note.place.is_empty() { String::new() } else { format!("{}: ", note.place) };
             outln!("    {}: {place}{}", note.kind, note.text.replace('\n', "\n        "));
         }
+        whole.children_of(job).for_each(Child::show);
+    }
+    // Of jobs that are not over yet.
+    for child in whole.children.iter().filter(|c| !whole.jobs.iter().any(|j| c.is_of(j))) {
+        child.show();
     }
     for job in whole.open.iter().filter(|_| attempt.is_none()) {
         outln!("○ {}: {}", job.name, job.state);
@@ -245,6 +279,26 @@ fn text(whole: &Whole, attempt: Option<i64>) {
     for job in whole.current(attempt) {
         for note in whole.notes_of(job).filter(|n| n.kind == "summary") {
             outln!("\n{}", note.text.trim_end());
+        }
+    }
+}
+
+impl Child {
+    fn is_of(&self, job: &JobRow) -> bool {
+        (self.by.node, self.by.attempt) == (job.node, job.attempt)
+    }
+
+    fn show(&self) {
+        let (row, word) = (&self.row, status(&self.row));
+        outln!("    ↳ run {} · {}: {word}", row.id, row.workflow);
+        for job in self.jobs.iter().take(MAX_CHILD_LINES) {
+            let time = duration_of(job).map(|d| format!("  {}", duration(d))).unwrap_or_default();
+            let why = brackets(&job.reason);
+            outln!("        {} {}: {}{time}{why}", mark(&job.outcome), job.name, job.outcome);
+        }
+        if self.jobs.len() > MAX_CHILD_LINES {
+            let more = self.jobs.len() - MAX_CHILD_LINES;
+            outln!("        and {more} more: trainyard view {}", row.id);
         }
     }
 }

@@ -145,6 +145,7 @@ pub fn last_line(path: &std::path::Path) -> String {
         Some(String::from_utf8_lossy(&text).into_owned())
     };
     let text: String = read().unwrap_or_default();
-    let line = text.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or_default();
+    let says = |l: &&str| l.chars().any(char::is_alphanumeric);
+    let line = text.lines().rev().find(says).unwrap_or_default();
     line.trim().chars().take(200).collect()
 }

@@ -9,6 +9,7 @@ use trainyard_engine::{Command, InstanceId};
 use trainyard_model::{Outcome, Value};
 use trainyard_plan::Reason;
 use trainyard_services::JobAccess;
+use trainyard_store::Parent;
 use trainyard_workflow::lower::WorkflowFile;
 
 use super::{Driver, LiveJob, Message, World, now};
@@ -22,6 +23,7 @@ use crate::host::job::{self, Happening, Surroundings};
 use crate::host::workspace::Workspace;
 use crate::paths::{WorkFolder, job_log};
 use crate::run::assignment::{RunFacts, job_facts, machine, sees_own_secrets, wants_container};
+use crate::run::child;
 use crate::run::fitness;
 use crate::run::kept::{self, Held, Keep, Kept};
 use crate::run::services::{self, JobIdentity};
@@ -159,6 +161,10 @@ impl Driver<'_, '_> {
         let mut base_env = base_env(world.settings, &workspace.temp, shims.as_deref());
         environment::set(&mut base_env, "RUNNER_TRACKING_ID", &tracking);
         environment::set(&mut base_env, builtin::FACTS, &job_facts);
+        // A `trainyard` that a step calls is of this history, and says whose it is.
+        let parent = Parent { run: run.row.id, node: i64::from(node.0), attempt: run.row.attempt };
+        environment::set(&mut base_env, child::PARENT, &child::text(parent));
+        environment::set(&mut base_env, "TRAINYARD_DATA_DIR", &data.to_string_lossy());
         let (mut action_env, mut git_config) = (Vec::new(), Vec::new());
         let mut step_env = world.settings.env.clone();
         if let Some(access) = access {

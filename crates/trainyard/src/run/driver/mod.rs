@@ -11,6 +11,7 @@ mod stands;
 pub use begin::process_is_gone;
 pub use launch::base_env;
 pub use report::{count_one, full_name, names_of};
+pub use stands::Stands;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;

@@ -7,7 +7,7 @@ use trainyard_engine::{By, InstanceId, Record, RunState};
 use trainyard_job::AnnotationLevel;
 use trainyard_model::{JobResult, Outcome, Timestamp};
 
-use super::{Driver, Wait, now};
+use super::{Driver, Stands, Wait, now};
 use crate::error::{Error, Result};
 use crate::host::job::Happening;
 use crate::paths::job_log;
@@ -69,7 +69,9 @@ impl Driver<'_, '_> {
                 _ => {}
             }
             if self.ui.is_live() {
-                self.stands(index, record);
+                let run = &self.runs[index];
+                let (state, names) = (&run.state, &run.names);
+                Stands { run: run.row.id, state, names, ui: &mut *self.ui }.say(record);
             }
         }
         Ok(())

@@ -1,15 +1,29 @@
 //! How jobs stand that do not run yet, for the live view: said as records come.
 
-use trainyard_engine::{InstanceId, NodeState, Record};
+use std::collections::BTreeMap;
+
+use trainyard_engine::{InstanceId, NodeState, Record, RunState};
 use trainyard_plan::NodeKind;
 
-use super::Driver;
-use crate::ui::{Event as Show, Standing};
+use super::full_name;
+use crate::ui::{Event as Show, Standing, Ui};
 
-impl Driver<'_, '_> {
+/// A run of which it is said.
+pub struct Stands<'a> {
+    /// Its number.
+    pub run: i64,
+    /// Its state, with the record applied.
+    pub state: &'a RunState,
+    /// The names of its jobs, as far as they are known.
+    pub names: &'a BTreeMap<InstanceId, String>,
+    /// Where it is said.
+    pub ui: &'a mut Ui,
+}
+
+impl Stands<'_> {
     /// Shows what a record means for jobs that do not run yet.
-    pub(super) fn stands(&mut self, index: usize, record: &Record) {
-        let state = &self.runs[index].state;
+    pub fn say(&mut self, record: &Record) {
+        let state = self.state;
         let children = |node: InstanceId| match &state.instance(node).state {
             NodeState::Open(counters) => counters.children.clone(),
             _ => Vec::new(),
@@ -19,20 +33,20 @@ impl Driver<'_, '_> {
             | Record::FannedOut { node, .. }
             | Record::Reopened { node } => {
                 let below = children(*node);
-                self.stand(index, *node, Standing::Gone, "");
+                self.stand(*node, Standing::Gone, "");
                 for child in below {
-                    self.job_waits(index, child);
+                    self.job_waits(child);
                 }
             }
             Record::Resolved { node, .. } | Record::Offered { node, .. } => {
-                self.job_waits(index, *node);
+                self.job_waits(*node);
             }
             _ => {}
         }
     }
 
-    fn job_waits(&mut self, index: usize, node: InstanceId) {
-        let state = &self.runs[index].state;
+    fn job_waits(&mut self, node: InstanceId) {
+        let state = self.state;
         let instance = state.instance(node);
         let why = match &instance.state {
             NodeState::Blocked { .. } if instance.leg.is_none() => {
@@ -54,27 +68,28 @@ impl Driver<'_, '_> {
             NodeState::Blocked { .. } => String::new(),
             NodeState::Open(_) | NodeState::Settled(_) => return,
         };
-        self.stand(index, node, Standing::Waits, &why);
+        self.stand(node, Standing::Waits, &why);
     }
 
-    fn stand(&mut self, index: usize, node: InstanceId, standing: Standing, why: &str) {
-        let run = &self.runs[index];
-        let instance = run.state.instance(node);
-        let plan = run.state.plan();
+    fn stand(&mut self, node: InstanceId, standing: Standing, why: &str) {
+        let instance = self.state.instance(node);
+        let plan = self.state.plan();
         let is_scope = plan.node(instance.plan).kind == NodeKind::Scope;
         if node == InstanceId::ROOT || (is_scope && standing == Standing::Waits) {
             return;
         }
         let key = &plan.node(instance.plan).key;
-        let group = instance.leg.and(instance.parent).map(|parent| run.state.path(parent));
-        let known = run.names.get(&node);
+        let group = instance.leg.and(instance.parent).map(|parent| self.state.path(parent));
+        let known = self.names.get(&node);
         let name = match (known, instance.leg) {
             (Some(name), _) => name.clone(),
-            (None, Some(leg)) => format!("{key} [{}]", leg + 1),
-            (None, None) => key.clone(),
+            (None, Some(leg)) => {
+                full_name(self.names, self.state, node, &format!("{key} [{}]", leg + 1))
+            }
+            (None, None) => full_name(self.names, self.state, node, key),
         };
         self.ui.show(&Show::JobStands {
-            run: run.row.id,
+            run: self.run,
             node: i64::from(node.0),
             job: &name,
             group: group.as_deref(),

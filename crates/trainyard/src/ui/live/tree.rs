@@ -198,6 +198,8 @@ fn last_line(log: &std::path::Path, since: u64) -> Option<String> {
     let text = String::from_utf8_lossy(&bytes);
     let text = anstream::adapter::strip_str(&text).to_string();
     // A progress bar returns to the start of its line and writes it anew.
-    let line = text.lines().rev().flat_map(|l| l.rsplit('\r')).find(|l| !l.trim().is_empty())?;
+    // A bracket alone says nothing.
+    let says = |l: &&str| l.chars().any(char::is_alphanumeric);
+    let line = text.lines().rev().flat_map(|l| l.rsplit('\r')).find(says)?;
     (!line.starts_with("##[")).then(|| line.trim_end().to_owned())
 }

@@ -234,6 +234,8 @@ enum Command {
         mount: Vec<String>,
         #[arg(long)]
         open: Vec<PathBuf>,
+        #[arg(long)]
+        door: Vec<PathBuf>,
         #[arg(last = true)]
         command: Vec<String>,
     },
@@ -441,8 +443,9 @@ pub fn run() -> Result<Exit> {
             Ok(Exit::Success)
         }
         Command::InternalAction { name, post } => Ok(builtin::run(&name, post)),
-        Command::InternalMounts { base, mount, open, command } => {
-            let error = crate::pipeline::mounts::become_program(&base, &mount, &open, &command);
+        Command::InternalMounts { base, mount, open, door, command } => {
+            let error =
+                crate::pipeline::mounts::become_program(&base, &mount, &open, &door, &command);
             Err(Error::new(error.to_string()))
         }
         Command::InternalDoor { pid, port } => Ok(crate::host::containers::open_door(pid, port)),

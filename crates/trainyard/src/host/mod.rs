@@ -1,5 +1,6 @@
 //! The host executor: processes on this machine, in a workspace of their own.
 
+pub mod cgroup;
 pub mod containers;
 pub mod copy;
 pub mod environment;

@@ -24,7 +24,7 @@ use trainyard_store::{Journal, RunRow, TaskResult};
 
 use super::places::{Mirror, clean_root, default_root, runs_folder};
 use super::settings::{Executor, Request};
-use super::task::{Assignment, Control, Pythons, Shared, Stores, TaskEnd, perform};
+use super::task::{Assignment, Cards, Control, Pythons, Shared, Stores, TaskEnd, perform};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::host::environment;
@@ -126,6 +126,7 @@ pub fn drive(
     ui: &mut Ui,
 ) -> Result<(Exit, i64)> {
     crate::host::process::adopt_orphans();
+    crate::host::cgroup::sweep();
     let (pipeline, lowered) = pipeline_of(&request)?;
     let inputs = inputs_of(&request, &pipeline)?;
     create_dir(&data.join("runs"))?;
@@ -209,6 +210,7 @@ pub fn drive(
         directory: request.call.directory.clone(),
         engines: Arc::default(),
         stores: Stores::default(),
+        cards: Cards::default(),
         mirror: Mirror::new(&data, row.id),
         pythons: Pythons::default(),
         env,

@@ -33,7 +33,7 @@ pub fn are_possible() -> bool {
             return false;
         }
         let tried = Command::new(program)
-            .args(arguments(&base, &[], &[], Path::new("/bin/true"), &[]))
+            .args(arguments(&base, &[], &[], &[], Path::new("/bin/true"), &[]))
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
             .status();
@@ -42,13 +42,15 @@ pub fn are_possible() -> bool {
     })
 }
 
-/// The arguments by which this program runs another one with mounts. `base` is an empty folder that
+/// The arguments by which this program runs another one with mounts and in control groups (`doors`,
+/// [`Group::doors`](crate::host::cgroup::Group::doors)). `base` is an empty folder that
 /// stands for nothing else; what is at the paths that are `open` is not there,
 /// and what is written to them is below `base/root`.
 pub fn arguments(
     base: &Path,
     mounts: &[Mount],
     open: &[PathBuf],
+    doors: &[PathBuf],
     program: &Path,
     args: &[String],
 ) -> Vec<String> {
@@ -61,6 +63,10 @@ pub fn arguments(
         all.push("--open".into());
         all.push(folder.display().to_string());
     }
+    for door in doors {
+        all.push("--door".into());
+        all.push(door.display().to_string());
+    }
     all.push("--".into());
     all.push(program.to_string_lossy().into_owned());
     all.extend(args.iter().cloned());
@@ -72,13 +78,25 @@ pub fn become_program(
     base: &Path,
     mounts: &[String],
     open: &[PathBuf],
+    doors: &[PathBuf],
     command: &[String],
 ) -> io::Error {
+    for door in doors {
+        if let Err(error) = std::fs::write(door, "0") {
+            return io::Error::new(error.kind(), format!("{}: {error}", door.display()));
+        }
+    }
     let parsed = mounts.iter().filter_map(|m| {
         let (source, target) = m.split_once('\n')?;
         Some(Mount { source: source.into(), target: target.into() })
     });
-    match enter(base, &parsed.collect::<Vec<_>>(), open) {
+    let mounts: Vec<Mount> = parsed.collect();
+    let entered = match mounts.is_empty() && open.is_empty() && !doors.is_empty() {
+        // Only its groups are asked for.
+        true => Ok(()),
+        false => enter(base, &mounts, open),
+    };
+    match entered {
         Ok(()) => {
             let Some((program, args)) = command.split_first() else {
                 return io::Error::other("no program");

@@ -67,8 +67,11 @@ fn run(repo: &Repo, workflow: &str) -> Ran {
 /// A repository behind `git daemon` on a free port, and its process.
 fn git_daemon(repo: &Repo) -> (Child, String) {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let child = Command::new("git")
-        .args(["daemon", "--export-all", "--listen=127.0.0.1", &format!("--port={port}")])
+    // `git daemon` would begin it as a child of its own, which outlives it.
+    let programs = Command::new("git").arg("--exec-path").output().unwrap();
+    let programs = String::from_utf8(programs.stdout).unwrap();
+    let child = Command::new(std::path::Path::new(programs.trim()).join("git-daemon"))
+        .args(["--export-all", "--listen=127.0.0.1", &format!("--port={port}")])
         .arg(format!("--base-path={}", repo.path("").display()))
         .arg(repo.path(""))
         .spawn()

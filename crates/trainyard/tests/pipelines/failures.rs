@@ -69,3 +69,23 @@ fn a_cancel_ends_all_of_it() {
     assert_eq!(ended.count(), 2, "{rest:#?}");
     repo.call(&["view"]).shows("cancelled");
 }
+
+/// A limit is held by a control group, or a note says that it is not; which of both, the machine decides.
+#[test]
+fn limits_of_memory_and_cpu() {
+    let repo = project();
+    let ran = run(&repo, &v2("limited"), &[]);
+    let note = "its limits of CPU and memory are not held";
+    match repo.call(&["view"]).out.contains(note) {
+        true => ran.exits(0),
+        false => ran
+            .exits(1)
+            .shows("greedy: failure")
+            .shows("it used more memory than its limit of 64 MiB, and was killed"),
+    };
+    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+    if rustix::process::getuid().is_root() && own.lines().any(|l| l.contains(":memory:")) {
+        ran.hides(note).exits(1);
+        assert_eq!(super::said(&ran, "CORES"), ["CORES True"]);
+    }
+}

@@ -1,13 +1,17 @@
 //! A task as a process of this machine.
 
+use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use trainyard_job::Exit;
 use trainyard_pipeline::install;
 
+use super::cards::Asked;
 use super::process::{Ended, follow};
 use super::python::{say, version_of};
 use super::{TaskProcess, Work};
+use crate::host::cgroup::Group;
 use crate::host::environment::{get, set, which};
 use crate::host::process::start;
 use crate::pipeline::mounts::{Mount, are_possible, arguments};
@@ -17,11 +21,29 @@ impl Work<'_> {
     pub(super) fn on_host(&mut self, process: TaskProcess<'_>) -> Result<Ended, String> {
         let TaskProcess { container, command, env: own, limit, mounts, open, .. } = process;
         let limits = self.limits()?;
+        let shared = Arc::clone(&self.assignment.shared);
+        let cards = match limits.cards {
+            0 => None,
+            count => match shared.cards.take(count, self.assignment.control.wake.as_fd()) {
+                Asked::Taken(taken) => Some(taken),
+                Asked::Stopped => return Ok(Ended::Stopped),
+                Asked::Short(all) => {
+                    self.notes.push(format!(
+                        "it asks for {count} accelerators, and this machine has {all}: it runs without"
+                    ));
+                    None
+                }
+            },
+        };
+        let mut group = None;
         if limits.cpus.is_some() || limits.memory.is_some() {
-            let note = "its limits of CPU and memory are not held: it is a process of this machine (--executor container holds them)";
-            self.notes.push(note.to_owned());
+            match Group::make(limits.memory, limits.cpus) {
+                Ok(made) => group = Some(made),
+                Err(why) => self.notes.push(format!(
+                    "its limits of CPU and memory are not held: {why} (--executor container holds them)"
+                )),
+            }
         }
-        let shared = &self.assignment.shared;
         let mut env = shared.env.clone();
         let found = install(&command);
         let mut lines = found.as_ref().map(|i| i.lines.clone()).unwrap_or_default();
@@ -45,6 +67,10 @@ impl Work<'_> {
             set(&mut env, "VIRTUAL_ENV", &folder.to_string_lossy());
         }
         set(&mut env, "TMPDIR", &self.folder.temp().to_string_lossy());
+        if let Some(cards) = &cards {
+            set(&mut env, "CUDA_VISIBLE_DEVICES", &cards.list());
+            set(&mut env, "NVIDIA_VISIBLE_DEVICES", &cards.list());
+        }
         for (name, value) in &own {
             set(&mut env, name, value);
         }
@@ -59,7 +85,8 @@ impl Work<'_> {
             )
         })?;
         let work = self.folder.root.clone();
-        let (program, args) = self.with_mounts(&mounts, &open, program, command[1..].to_vec())?;
+        let (program, args) =
+            self.with_mounts(&mounts, &open, group.as_ref(), program, command[1..].to_vec())?;
         let mut running = match start(&program, &args, &env, &work) {
             Ok(running) => running,
             Err(error) => {
@@ -67,22 +94,30 @@ impl Work<'_> {
                 return Ok(Ended::Exit(Exit::NotStarted(why)));
             }
         };
-        Ok(follow(&mut running, &mut self.log, &self.assignment.control, limit))
+        let ended = follow(&mut running, &mut self.log, &self.assignment.control, limit);
+        let (Some(group), Some(bytes)) = (group, limits.memory) else { return Ok(ended) };
+        let failed = matches!(&ended, Ended::Exit(exit) if *exit != Exit::Code(0));
+        Ok(match failed && group.killed_for_memory() > 0 {
+            true => Ended::OutOfMemory(bytes),
+            false => ended,
+        })
     }
 
-    /// The program as it is, or through this one, which gives it folders at fixed places.
+    /// The program as it is, or through this one, which gives it folders at fixed places and limits.
     fn with_mounts(
         &mut self,
         mounts: &[Mount],
         open: &[PathBuf],
+        group: Option<&Group>,
         program: PathBuf,
         args: Vec<String>,
     ) -> Result<(PathBuf, Vec<String>), String> {
-        if mounts.is_empty() && open.is_empty() {
+        let plain = mounts.is_empty() && open.is_empty();
+        if plain && group.is_none() {
             return Ok((program, args));
         }
         let places: Vec<String> = mounts.iter().map(|m| m.target.display().to_string()).collect();
-        if !are_possible() {
+        if !plain && !are_possible() {
             return Err(format!(
                 "it wants {} mounted, and this user may not mount: take --executor container",
                 places.join(", ")
@@ -91,7 +126,8 @@ impl Work<'_> {
         let base = self.folder.root.join("root");
         std::fs::create_dir_all(&base).map_err(|e| format!("{}: {e}", base.display()))?;
         let own = std::env::current_exe().map_err(|e| format!("this program: {e}"))?;
-        Ok((own, arguments(&base, mounts, open, &program, &args)))
+        let doors = group.map(Group::doors).unwrap_or_default();
+        Ok((own, arguments(&base, mounts, open, &doors, &program, &args)))
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A task is a thread while it runs. What it gives back is what the engine records.
 
+mod cards;
 mod claims;
 mod cluster;
 mod container;
@@ -32,6 +33,7 @@ use super::places::{Mirror, TaskFolder, is_remote, path_of, path_of_uri};
 use super::settings::{Cluster, Executor};
 use crate::host::containers::Engines;
 
+pub use cards::Cards;
 pub use process::Control;
 pub use python::Pythons;
 pub use remote::Stores;
@@ -64,6 +66,8 @@ pub struct Shared {
     pub stores: Stores,
     /// What is here of them.
     pub mirror: Mirror,
+    /// The machine's graphics cards.
+    pub cards: Cards,
     /// Pythons and their environments.
     pub pythons: Pythons,
     /// The variables that every process starts with.
@@ -409,6 +413,13 @@ impl Work<'_> {
             }
             Ended::Stopped => {
                 (end.outcome, end.reason) = (Outcome::Cancelled, "the run was cancelled".into());
+            }
+            Ended::OutOfMemory(limit) => {
+                end.outcome = Outcome::Failure;
+                end.reason = format!(
+                    "it used more memory than its limit of {}, and was killed",
+                    crate::ui::text::bytes(limit)
+                );
             }
             Ended::TimedOut => {
                 (end.outcome, end.reason) = (Outcome::TimedOut, "its time was over".into());

@@ -33,6 +33,8 @@ pub enum Ended {
     Stopped,
     /// Its time was over.
     TimedOut,
+    /// It used more memory than its limit, in bytes.
+    OutOfMemory(u64),
 }
 
 /// Follows a process to its end; what it prints goes to the log.

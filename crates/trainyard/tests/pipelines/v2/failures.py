@@ -2,7 +2,7 @@
 from kfp import dsl
 from kfp.dsl import Artifact, Output
 
-PIPELINES = ["no_output", "wrong_type", "huge", "killed", "hanging", "no_program", "parameters"]
+PIPELINES = ["no_output", "wrong_type", "huge", "killed", "hanging", "no_program", "parameters", "limited"]
 
 py = dsl.component(base_image="python:3.11")
 
@@ -78,3 +78,24 @@ def nothing(a: int, b: bool, c: list):
 @dsl.pipeline(name="parameters")
 def parameters(a: int, b: bool = True, c: list = []):
     nothing(a=a, b=b, c=c)
+
+
+@py
+def greedy():
+    held = bytearray(300 << 20)
+    print("held", len(held))
+
+
+@py
+def half():
+    import time
+    began, used = time.time(), time.process_time()
+    while time.process_time() - used < 0.4:
+        pass
+    print("CORES", time.time() - began > 0.6)
+
+
+@dsl.pipeline(name="limited")
+def limited():
+    greedy().set_memory_limit("64Mi")
+    half().set_cpu_limit("500m")

@@ -133,24 +133,25 @@ impl Journal {
         Ok(self.connection.query_row(&sql, params![id], artifact).optional()?)
     }
 
-    /// Artifacts of an address, a name or a task's output (`train/model`), the newest first.
+    /// Artifacts of an address, a name or a task's output (`train/model`, in whatever graph the task is),
+    /// the newest first.
     pub fn find_pipeline_artifacts(&self, wanted: &str) -> Result<Vec<PipelineArtifact>> {
         let sql = format!(
             "SELECT {COLUMNS} FROM pipeline_artifacts
-             WHERE uri = ?1 OR name = ?1 OR task || '/' || name = ?1 ORDER BY id DESC LIMIT 1000"
+             WHERE uri = ?1 OR name = ?1
+                OR substr('/' || task || '/' || name, -length(?1) - 1) = '/' || ?1
+             ORDER BY id DESC LIMIT 1000"
         );
         let mut statement = self.connection.prepare(&sql)?;
         let rows = statement.query_map(params![wanted], artifact)?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
-    /// The artifacts that a run made, or one of its tasks.
-    pub fn artifacts_of(&self, run: i64, node: Option<i64>) -> Result<Vec<PipelineArtifact>> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM pipeline_artifacts WHERE run = ?1 AND (?2 IS NULL OR node = ?2) ORDER BY id"
-        );
+    /// The artifacts that a run made.
+    pub fn artifacts_of(&self, run: i64) -> Result<Vec<PipelineArtifact>> {
+        let sql = format!("SELECT {COLUMNS} FROM pipeline_artifacts WHERE run = ?1 ORDER BY id");
         let mut statement = self.connection.prepare(&sql)?;
-        let rows = statement.query_map(params![run, node], artifact)?;
+        let rows = statement.query_map(params![run], artifact)?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 

@@ -7,6 +7,7 @@
 mod common;
 
 mod containers;
+mod example;
 mod failures;
 mod features;
 mod history;

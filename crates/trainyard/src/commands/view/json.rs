@@ -54,6 +54,10 @@ fn job(whole: &Whole, job: &JobRow) -> Value {
             "conclusion": s.conclusion, "reason": s.reason, "cache": reasons(s.index),
             "started": s.started, "milliseconds": s.millis,
         })).collect::<Vec<_>>(),
+        "artifacts": whole.artifacts_of(job).map(|a| json!({
+            "id": a.id, "name": a.name, "type": a.kind, "uri": a.uri, "bytes": a.bytes,
+            "metadata": serde_json::from_str::<Value>(&a.metadata).unwrap_or_default(),
+        })).collect::<Vec<_>>(),
         "children": whole.children_of(job).map(|c| json!({
             "run": c.row.id, "workflow": c.row.workflow, "status": super::status(&c.row),
             "jobs": c.jobs.iter().map(|j| json!({

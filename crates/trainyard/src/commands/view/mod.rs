@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use trainyard_engine::{AttemptState, NodeState, RunState, apply};
 use trainyard_plan::NodeKind;
-use trainyard_store::{JobRow, Journal, NoteRow, Parent, RunRow, StepRow};
+use trainyard_store::{JobRow, Journal, NoteRow, Parent, PipelineArtifact, RunRow, StepRow};
 
 use super::runs::status;
 use crate::error::{Error, Result};
@@ -43,6 +43,8 @@ struct Whole {
     open: Vec<OpenJob>,
     /// Runs that its jobs began.
     children: Vec<Child>,
+    /// What the tasks of a pipeline made.
+    artifacts: Vec<PipelineArtifact>,
 }
 
 /// A run that a job began.
@@ -166,6 +168,10 @@ impl Whole {
         self.steps.iter().filter(move |s| (s.node, s.attempt) == (job.node, job.attempt))
     }
 
+    fn artifacts_of<'a>(&'a self, job: &'a JobRow) -> impl Iterator<Item = &'a PipelineArtifact> {
+        self.artifacts.iter().filter(move |a| (a.node, a.attempt) == (job.node, job.attempt))
+    }
+
     fn children_of<'a>(&'a self, job: &'a JobRow) -> impl Iterator<Item = &'a Child> {
         self.children.iter().filter(move |c| c.is_of(job))
     }
@@ -202,7 +208,8 @@ pub fn view(run: Option<i64>, attempt: Option<i64>, how: As) -> Result<Exit> {
     let notes = journal.notes(row.id)?;
     let open = open_jobs(&journal, &row)?;
     let children = children(&journal, row.id)?;
-    let whole = Whole { row, jobs, steps, notes, open, children };
+    let artifacts = journal.artifacts_of(row.id)?;
+    let whole = Whole { row, jobs, steps, notes, open, children, artifacts };
     match how {
         As::Text => text(&whole, attempt),
         As::Json => outln!("{:#}", json::value(&whole, attempt)),
@@ -267,6 +274,9 @@ fn text(whole: &Whole, attempt: Option<i64>) {
                 if note.place.is_empty() { String::new() } else { format!("{}: ", note.place) };
             outln!("    {}: {place}{}", note.kind, note.text.replace('\n', "\n        "));
         }
+        for artifact in whole.artifacts_of(job) {
+            outln!("    → {}", of_artifact(artifact));
+        }
         whole.children_of(job).for_each(Child::show);
     }
     // Of jobs that are not over yet.
@@ -281,6 +291,24 @@ fn text(whole: &Whole, attempt: Option<i64>) {
             outln!("\n{}", note.text.trim_end());
         }
     }
+}
+
+/// Numbers of metrics in a line.
+const MAX_METRICS: usize = 20;
+
+/// A line about an artifact: what it is; of metrics their numbers.
+fn of_artifact(artifact: &PipelineArtifact) -> String {
+    let name = &artifact.name;
+    let metadata: serde_json::Value = serde_json::from_str(&artifact.metadata).unwrap_or_default();
+    let numbers = metadata.as_object().into_iter().flatten().filter(|(_, v)| v.is_number());
+    let numbers: Vec<String> =
+        numbers.map(|(k, v)| format!("{k} = {v}")).take(MAX_METRICS).collect();
+    if artifact.kind.ends_with(".Metrics") && !numbers.is_empty() {
+        return format!("{name}: {}", numbers.join(", "));
+    }
+    let kind =
+        if artifact.kind.is_empty() { String::new() } else { format!(" ({})", artifact.kind) };
+    format!("{name}{kind} at {}", artifact.uri)
 }
 
 impl Child {

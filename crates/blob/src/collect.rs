@@ -29,6 +29,10 @@ pub struct Usage {
     pub artifacts: u64,
     /// Bytes of them, as they would be without sharing.
     pub artifact_bytes: u64,
+    /// Outputs of pipelines.
+    pub outputs: u64,
+    /// Their bytes.
+    pub output_bytes: u64,
     /// Bytes of all chunks as they are stored.
     pub stored: u64,
     /// Bytes of files on the disk.
@@ -62,7 +66,8 @@ impl Store {
         database.pragma_update(None, "synchronous", "FULL")?;
         let tx = database.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         tx.execute_batch(
-            "DELETE FROM blobs WHERE id NOT IN (SELECT blob FROM caches) AND id NOT IN (SELECT blob FROM artifacts);
+            "DELETE FROM blobs WHERE id NOT IN (SELECT blob FROM caches) AND id NOT IN (SELECT blob FROM artifacts)
+                AND id NOT IN (SELECT blob FROM outputs);
              DELETE FROM parts WHERE blob NOT IN (SELECT id FROM blobs);
              DELETE FROM chunks WHERE hash NOT IN (SELECT chunk FROM parts);",
         )?;
@@ -177,12 +182,15 @@ impl Store {
         let unsigned = |n: i64| u64::try_from(n).unwrap_or(0);
         let caches = two("SELECT COUNT(*), COALESCE(SUM(size), 0) FROM caches")?;
         let artifacts = two("SELECT COUNT(*), COALESCE(SUM(size), 0) FROM artifacts")?;
+        let outputs = two("SELECT COUNT(*), COALESCE(SUM(size), 0) FROM outputs")?;
         let stored = two("SELECT COUNT(*), COALESCE(SUM(stored), 0) FROM chunks")?;
         Ok(Usage {
             caches: unsigned(caches.0),
             cache_bytes: unsigned(caches.1),
             artifacts: unsigned(artifacts.0),
             artifact_bytes: unsigned(artifacts.1),
+            outputs: unsigned(outputs.0),
+            output_bytes: unsigned(outputs.1),
             stored: unsigned(stored.1),
             disk: self.disk(),
         })

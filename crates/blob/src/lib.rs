@@ -14,6 +14,7 @@
 mod artifacts;
 mod caches;
 mod collect;
+mod outputs;
 mod read;
 mod write;
 
@@ -27,6 +28,7 @@ use rusqlite::Connection;
 pub use artifacts::{Artifact, NewArtifact};
 pub use caches::{CacheEntry, Lookup, Near, NewCache};
 pub use collect::{Collected, Usage};
+pub use outputs::Output;
 pub use read::BlobReader;
 pub use write::{BlobWriter, Draft};
 
@@ -59,7 +61,8 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// What each schema adds to the one before.
-const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 
 /// The store in a folder.
 #[derive(Debug)]

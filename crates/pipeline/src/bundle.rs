@@ -25,6 +25,9 @@ pub struct Artifact {
     /// Where its file is instead, as its task said.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub custom_path: String,
+    /// The hash of its contents, where they are kept.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub digest: String,
     /// The number under which it is recorded; 0 for one that is not.
     #[serde(skip_serializing_if = "is_zero")]
     pub id: i64,

@@ -16,7 +16,7 @@ use crate::commands::pipeline::{self, PipelineCommand};
 use crate::commands::run::{Instead, output_or_default, read_dotenv};
 use crate::commands::view::{As, Drawing};
 use crate::commands::{
-    check, doctor, du, eval, lineage, logs, prune, rerun, run, runs, shell, view,
+    check, doctor, du, eval, lineage, logs, prune, prune_pipelines, rerun, run, runs, shell, view,
 };
 use crate::error::{Error, Result};
 use crate::exit::Exit;
@@ -171,8 +171,11 @@ enum Command {
         #[arg(last = true)]
         command: Vec<String>,
     },
-    /// Remove the workspaces that are kept of failed jobs
+    /// Remove the workspaces that are kept of failed jobs, or what pipelines left
     Prune {
+        /// The artifacts of pipelines, the environments of their tasks, their workspaces; volumes stay
+        #[arg(long)]
+        pipelines: bool,
         /// Only those older than this: 12h, 3d, 2w
         #[arg(long)]
         older_than: Option<String>,
@@ -199,6 +202,9 @@ enum Command {
     Lineage {
         /// Its number, its address, its output's name, or TASK/NAME
         artifact: String,
+        /// Put it there, a file or a folder; the newest one of those that are meant
+        #[arg(long, value_name = "PATH")]
+        save: Option<PathBuf>,
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -400,13 +406,16 @@ pub fn run() -> Result<Exit> {
             let secrets = secrets(&secret, &secret_file)?.0;
             shell::shell(&shell::Request { run, job, secrets, command })
         }
-        Command::Prune { older_than, dry_run } => {
+        Command::Prune { pipelines, older_than, dry_run } => {
             let span = older_than.map(|text| {
                 span(&text).ok_or_else(|| {
                     Error::new(format!("--older-than {text}: expected a span such as 12h or 3d"))
                 })
             });
-            prune::prune(span.transpose()?, dry_run)
+            match pipelines {
+                true => prune_pipelines::prune(span.transpose()?, dry_run),
+                false => prune::prune(span.transpose()?, dry_run),
+            }
         }
         Command::Check { rules: true, .. } => Ok(check::rules()),
         Command::Check { files, format, directory, severity, fix, no_shellcheck, .. } => {
@@ -432,7 +441,8 @@ pub fn run() -> Result<Exit> {
         Command::Actions { command } => actions::run(&command),
         Command::Cache { command } => cache::run(&command),
         Command::Artifacts { command } => artifacts::run(&command),
-        Command::Lineage { artifact, json } => lineage::lineage(&artifact, json),
+        Command::Lineage { artifact, save: Some(path), .. } => lineage::save(&artifact, &path),
+        Command::Lineage { artifact, json, .. } => lineage::lineage(&artifact, json),
         Command::Du { json } => du::du(json),
         Command::Doctor { json } => doctor::doctor(json),
         Command::Completions { shell } => {

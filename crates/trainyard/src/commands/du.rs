@@ -17,6 +17,8 @@ pub fn du(json: bool) -> Result<Exit> {
         ("runs", "logs"),
         ("kept", "workspaces of jobs that failed"),
         ("actions", "actions of other repositories"),
+        ("pipelines", "files, volumes and workspaces of pipelines"),
+        ("environments", "environments of their tasks"),
         ("tools", "tools"),
         ("node", "Node"),
     ];
@@ -31,6 +33,7 @@ pub fn du(json: bool) -> Result<Exit> {
                 "data": data, "folders": folders,
                 "caches": {"count": usage.caches, "bytes": usage.cache_bytes},
                 "artifacts": {"count": usage.artifacts, "bytes": usage.artifact_bytes},
+                "outputs": {"count": usage.outputs, "bytes": usage.output_bytes},
                 "stored": usage.stored,
             })
         );
@@ -38,16 +41,20 @@ pub fn du(json: bool) -> Result<Exit> {
     }
     outln!("{}", data.display());
     for (name, what, size) in sizes {
-        outln!("{:>9}  {name:<8}  {what}", bytes(size));
+        outln!("{:>9}  {name:<12}  {what}", bytes(size));
     }
     outln!(
-        "{} cache entries of {} and {} artifacts of {} are stored in {}",
+        "{} cache entries of {}, {} artifacts of {} and {} of pipelines of {} are stored in {}",
         usage.caches,
         bytes(usage.cache_bytes),
         usage.artifacts,
         bytes(usage.artifact_bytes),
+        usage.outputs,
+        bytes(usage.output_bytes),
         bytes(usage.stored)
     );
-    outln!("to free some: trainyard prune, trainyard cache prune, trainyard actions prune");
+    outln!(
+        "to free some: trainyard prune [--pipelines], trainyard cache prune, trainyard actions prune"
+    );
     Ok(Exit::Success)
 }

@@ -1,15 +1,21 @@
 //! `trainyard lineage`: which task made an artifact, from what, and which tasks used it.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::{Value as Json, json};
 use trainyard_store::{Journal, PipelineArtifact};
 
+use super::pipeline::project_root;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::paths::data_dir;
+use crate::pipeline::kept::Kept;
+use crate::pipeline::places::{is_remote, path_of_uri};
+use crate::pipeline::task::open_remote;
+use crate::run::project::Project;
 
-/// Shows it. `wanted` is a number, an address, a name, or TASK/NAME.
-pub fn lineage(wanted: &str, as_json: bool) -> Result<Exit> {
-    let journal = Journal::open(&data_dir()?)?;
+/// Those that are meant, the newest first: by number, address, name, or TASK/NAME.
+fn find(journal: &Journal, wanted: &str) -> Result<Vec<PipelineArtifact>> {
     let by_number = match wanted.parse() {
         Ok(id) => journal.pipeline_artifact(id)?,
         Err(_) => None,
@@ -22,6 +28,60 @@ pub fn lineage(wanted: &str, as_json: bool) -> Result<Exit> {
         return Err(Error::new(format!("there is no artifact '{wanted}'"))
             .hint("name it by its number, its address, its output's name, or TASK/NAME"));
     }
+    Ok(found)
+}
+
+/// Puts it at a path where nothing is.
+pub fn save(wanted: &str, path: &Path) -> Result<Exit> {
+    let data = data_dir()?;
+    let journal = Journal::open(&data)?;
+    let found = find(&journal, wanted)?;
+    let Some(artifact) = found.first() else { return Ok(Exit::Success) };
+    let uri = &artifact.uri;
+    if path.symlink_metadata().is_ok() {
+        return Err(Error::new(format!("{} is there already", path.display()))
+            .hint("name a path where nothing is"));
+    }
+    let failed = |why: String| Error::new(format!("{uri} cannot be put there: {why}"));
+    let kept = Kept::new(&data);
+    let place = path_of_uri(uri).map(PathBuf::from);
+    let put = if is_remote(uri) {
+        let here = std::env::current_dir().unwrap_or_default();
+        let stores = Project::read(&project_root(&here))?.pipeline.stores;
+        let remote = open_remote(&stores, &here).map_err(failed)?;
+        remote.fetch(uri, path, None).map_err(|e| failed(e.to_string()))?.is_some()
+    } else if kept.bring(uri, path).map_err(failed)? {
+        true
+    } else if let Some(place) = place.filter(|p| p.exists()) {
+        let copied = match place.is_dir() {
+            true => crate::host::copy::copy_tree(&place, path),
+            false => crate::host::copy::copy_file(&place, path, 0o644),
+        };
+        copied.map_err(|e| failed(e.to_string()))?;
+        true
+    } else {
+        false
+    };
+    match put {
+        true => {
+            outln!(
+                "{} {} of run {} is at {}",
+                artifact.id,
+                artifact.name,
+                artifact.run,
+                path.display()
+            );
+            Ok(Exit::Success)
+        }
+        false => Err(Error::new(format!("nothing is left of {uri}"))
+            .hint("a task that only describes an artifact writes no file")),
+    }
+}
+
+/// Shows it.
+pub fn lineage(wanted: &str, as_json: bool) -> Result<Exit> {
+    let journal = Journal::open(&data_dir()?)?;
+    let found = find(&journal, wanted)?;
     let mut all = Vec::new();
     for artifact in &found {
         all.push(value(&journal, artifact)?);

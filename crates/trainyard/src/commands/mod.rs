@@ -11,6 +11,7 @@ pub mod lineage;
 pub mod logs;
 pub mod pipeline;
 pub mod prune;
+pub mod prune_pipelines;
 pub mod rerun;
 pub mod run;
 pub mod runs;

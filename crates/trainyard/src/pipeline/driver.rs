@@ -22,6 +22,7 @@ use trainyard_pipeline::{
 use trainyard_plan::Reason;
 use trainyard_store::{Journal, RunRow, TaskResult};
 
+use super::kept::Kept;
 use super::places::{Mirror, clean_root, default_root, runs_folder};
 use super::settings::{Executor, Request};
 use super::task::{Assignment, Cards, Control, Pythons, Shared, Stores, TaskEnd, perform};
@@ -210,6 +211,7 @@ pub fn drive(
         directory: request.call.directory.clone(),
         engines: Arc::default(),
         stores: Stores::default(),
+        kept: Kept::new(&data),
         cards: Cards::default(),
         mirror: Mirror::new(&data, row.id),
         pythons: Pythons::default(),
@@ -255,6 +257,10 @@ pub fn drive(
     }
     crate::host::process::kill_leftovers(&format!("trainyard_{}_p", driver.row.id));
     clear_work(&driver.data, driver.row.id);
+    if !driver.journal.others_run(driver.row.id, "pipeline")? {
+        let (pipeline, uuid) = (&driver.shared.pipeline.name, &driver.shared.facts.uuid);
+        driver.shared.kept.drop_files_of_others(pipeline, uuid);
+    }
     worked?;
     let failed = driver.row.status != "success";
     let exit = match (driver.interrupts > 0, failed) {
@@ -536,6 +542,7 @@ impl Driver<'_> {
             written
                 && artifact.uri.starts_with('/')
                 && self.shared.mirror.of(artifact).is_some_and(|p| !p.exists())
+                && !matches!(self.shared.kept.find(&artifact.uri), Ok(Some(_)))
         });
         if let Some(artifact) = gone {
             let why =

@@ -4,6 +4,7 @@
 //! inputs bound before a task is offered, results that stand for equal tasks, artifacts.
 
 pub mod driver;
+pub mod kept;
 pub mod mounts;
 pub mod package;
 pub mod parameters;

@@ -233,7 +233,7 @@ impl Driver<'_> {
                         .cloned()
                         .unwrap_or_default(),
                     metadata: artifact.metadata.to_string(),
-                    digest: String::new(),
+                    digest: artifact.digest.clone(),
                     bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
                     at: now().0,
                 })?;

@@ -114,13 +114,18 @@ fn what_ran_before_stands_for_equal_tasks() {
     run(&repo, &v2("caching"), &["-p", &path, "--no-cache"]).exits(0);
     assert_eq!(times(), 10);
     repo.call(&["view", "4"]).shows("cache not looked for: --no-cache");
-    // What it made is gone: that is a miss, with its reason.
-    std::fs::remove_dir_all(repo.data.join("pipelines/artifacts")).unwrap();
     run(&repo, &v2("training"), &["-p", "n=1"]).exits(0);
     run(&repo, &v2("training"), &["-p", "n=1"]).exits(0).shows("prep: success: cached");
+    // What it made is gone, though not from the store.
     std::fs::remove_dir_all(repo.data.join("pipelines/artifacts")).unwrap();
-    run(&repo, &v2("training"), &["-p", "n=1"]).exits(0).hides("prep: success: cached");
-    repo.call(&["view", "7"]).shows("cache miss: run 5 gave it, and");
+    run(&repo, &v2("training"), &["-p", "n=1"]).exits(0).shows("prep: success: cached");
+    // Now it is: that is a miss, with its reason. What made no artifact still stands.
+    repo.call(&["prune", "--pipelines"]).exits(0);
+    run(&repo, &v2("training"), &["-p", "n=1"])
+        .exits(0)
+        .shows("best: success: cached")
+        .shows("installing once for all tasks");
+    repo.call(&["view", "8"]).shows("cache miss: run 5 gave it, and");
 }
 
 #[test]

@@ -88,3 +88,47 @@ fn a_pipeline_in_a_step_is_a_child_run() {
     assert_eq!((child["run"].as_i64(), child["status"].as_str()), (Some(2), Some("failure")));
     repo.call(&["view", "2"]).shows("inner · inner 1  (run 2, p.yaml)");
 }
+
+/// Equal artifacts of several runs are stored once; the files themselves stay for the latest run.
+#[test]
+fn artifacts_are_stored_once() {
+    let repo = project();
+    repo.file(
+        "p.yaml",
+        "pipelineInfo: {name: big}\nschemaVersion: 2.1.0\nroot: {dag: {tasks: {make: {taskInfo: {name: make}, cachingOptions: {enableCache: true}, componentRef: {name: comp-make}}, use: {taskInfo: {name: use}, componentRef: {name: comp-use}, dependentTasks: [make], inputs: {artifacts: {given: {taskOutputArtifact: {producerTask: make, outputArtifactKey: out}}}}}}}}\ncomponents: {comp-make: {executorLabel: make, outputDefinitions: {artifacts: {out: {artifactType: {schemaTitle: system.Model, schemaVersion: 0.0.1}}}}}, comp-use: {executorLabel: use, inputDefinitions: {artifacts: {given: {artifactType: {schemaTitle: system.Model, schemaVersion: 0.0.1}}}}}}\ndeploymentSpec: {executors: {make: {container: {image: x, command: [sh, -c, 'mkdir \"$0\"; awk \"BEGIN { srand(7); for (i = 0; i < 400000; i++) print rand() rand() }\" > \"$0/weights\"; chmod 700 \"$0/weights\"'], args: ['{{$.outputs.artifacts[''out''].path}}']}}, use: {container: {image: x, command: [sh, -c, 'echo USED $(wc -l < \"$0/weights\") $(stat -c %a \"$0/weights\")'], args: ['{{$.inputs.artifacts[''given''].path}}']}}}}\n",
+    );
+    let stored = || {
+        let du = repo.call(&["du", "--json"]);
+        let du: serde_json::Value = serde_json::from_str(&du.out).unwrap();
+        (du["outputs"]["count"].as_u64().unwrap(), du["stored"].as_u64().unwrap())
+    };
+    let p = repo.path("p.yaml");
+    run(&repo, &p, &[]).exits(0).shows("USED 400000 700");
+    let (count, once) = stored();
+    assert_eq!(count, 1);
+    run(&repo, &p, &["--no-cache"]).exits(0);
+    let (count, twice) = stored();
+    assert_eq!(count, 2);
+    assert!(twice < once + once / 20, "{once} {twice}");
+    let runs = || std::fs::read_dir(repo.data.join("pipelines/artifacts/big")).unwrap().count();
+    assert_eq!(runs(), 1);
+    // What stands for an equal task comes back from the store for those that need it.
+    run(&repo, &p, &["--no-cache"]).exits(0);
+    let third = run(&repo, &p, &[]);
+    third.exits(0).shows("make: success: cached").shows("USED 400000 700");
+    let saved = repo.path("saved");
+    let saved = saved.to_str().unwrap();
+    repo.call(&["lineage", "make/out", "--save", saved]).exits(0).shows("out of run 3 is at");
+    assert_eq!(
+        std::fs::read(repo.path("saved/weights")).unwrap().iter().filter(|b| **b == b'\n').count(),
+        400_000
+    );
+    repo.call(&["lineage", "make/out", "--save", saved]).exits(2).shows("is there already");
+    repo.call(&["prune", "--pipelines"]).exits(0).shows("3 artifacts taken away");
+    assert_eq!(stored().0, 0);
+    repo.call(&["lineage", "1", "--save", repo.path("none").to_str().unwrap()])
+        .exits(2)
+        .shows("nothing is left of");
+    let fifth = run(&repo, &p, &[]);
+    fifth.exits(0).shows("USED 400000 700").hides("cached");
+}

@@ -18,7 +18,7 @@ use crate::pipeline::package::{Package, open};
 use crate::pipeline::settings::Executor;
 use crate::ui::Output;
 
-pub use run::{Rerun, call_of, rerun};
+pub use run::{Rerun, call_of, project_root, rerun};
 
 /// What is asked for.
 #[derive(Subcommand)]

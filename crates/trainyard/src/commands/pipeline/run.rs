@@ -78,7 +78,7 @@ fn default_output() -> Output {
 }
 
 /// Where `trainyard.toml` is: the repository's root, or here.
-fn project_root(directory: &std::path::Path) -> std::path::PathBuf {
+pub fn project_root(directory: &std::path::Path) -> std::path::PathBuf {
     let found = directory
         .ancestors()
         .find(|d| d.join(crate::run::project::FILE).is_file() || d.join(".git").exists());

@@ -27,6 +27,7 @@ use trainyard_pipeline::{
     Outputs, PathOf, Pipeline, Platform, RunFacts, Task, collect,
 };
 
+use super::kept::Kept;
 use super::mounts::Mount;
 use super::mounts::are_possible;
 use super::places::{Mirror, TaskFolder, is_remote, path_of, path_of_uri};
@@ -36,7 +37,7 @@ use crate::host::containers::Engines;
 pub use cards::Cards;
 pub use process::Control;
 pub use python::Pythons;
-pub use remote::Stores;
+pub use remote::{Stores, open_remote};
 
 use process::{Ended, last_line};
 use python::say;
@@ -64,7 +65,9 @@ pub struct Shared {
     pub engines: Arc<Engines>,
     /// The object stores.
     pub stores: Stores,
-    /// What is here of them.
+    /// What tasks made, in the store.
+    pub kept: Kept,
+    /// What is here of object stores.
     pub mirror: Mirror,
     /// The machine's graphics cards.
     pub cards: Cards,
@@ -209,6 +212,7 @@ impl Work<'_> {
         // A process that may have no mounts is told the places themselves as addresses.
         let bare = stores && place == Place::Host && !are_possible();
         self.make_outputs(root, bare);
+        self.bring(&inputs)?;
         if stores && let Some(end) = self.fetch(&mut inputs, bare)? {
             return Ok(end);
         }
@@ -274,7 +278,7 @@ impl Work<'_> {
         {
             (end.outcome, end.reason) = (Outcome::Failure, why);
         }
-        if stores && end.outcome == Outcome::Success {
+        if end.outcome == Outcome::Success {
             self.keep(&mut end);
         }
         Ok(end)

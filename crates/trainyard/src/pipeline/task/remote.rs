@@ -1,4 +1,4 @@
-//! Artifacts in object stores: fetched before a task that uses them, stored after one that made them
+//! Artifacts that are not files at their addresses: fetched before a task that uses them, stored after one that made them
 //! (`launcher_v2.go`). Within a run nothing is fetched that one of its tasks made or fetched before.
 
 use std::collections::BTreeMap;
@@ -15,6 +15,7 @@ use super::cluster::value;
 use super::python::say;
 use super::{Shared, TaskEnd, Work};
 use crate::pipeline::places::is_remote;
+use crate::pipeline::settings::Store;
 use crate::ui::text::bytes;
 
 /// The object stores of a run, opened when a task first asks.
@@ -28,26 +29,8 @@ pub struct Stores {
 impl Stores {
     /// Opens them.
     pub(super) fn open(&self, shared: &Shared) -> Result<&Remote, String> {
-        let opened = self.remote.get_or_init(|| {
-            let mut settings = BTreeMap::new();
-            for (bucket, store) in &shared.cluster.stores {
-                let of = |text: &str| {
-                    value(text, &shared.directory).map(|v| v.trim().to_owned()).map_err(|e| {
-                        format!("[pipeline.stores.\"{bucket}\"] in trainyard.toml: {e}")
-                    })
-                };
-                let access = Access {
-                    endpoint: store.endpoint.clone(),
-                    region: store.region.clone(),
-                    access_key: of(&store.access_key)?,
-                    secret_key: of(&store.secret_key)?,
-                    token: of(&store.token)?,
-                    anonymous: store.anonymous,
-                };
-                settings.insert(bucket.trim_end_matches('/').to_owned(), access);
-            }
-            Remote::new(settings).map_err(|e| e.to_string())
-        });
+        let opened =
+            self.remote.get_or_init(|| open_remote(&shared.cluster.stores, &shared.directory));
         opened.as_ref().map_err(Clone::clone)
     }
 
@@ -55,6 +38,31 @@ impl Stores {
         let mut coming = self.coming.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(coming.entry(path.to_owned()).or_default())
     }
+}
+
+/// Opens the stores that `trainyard.toml` describes; `directory` is where it is.
+pub fn open_remote(
+    described: &BTreeMap<String, Store>,
+    directory: &Path,
+) -> Result<Remote, String> {
+    let mut settings = BTreeMap::new();
+    for (bucket, store) in described {
+        let of = |text: &str| {
+            value(text, directory)
+                .map(|v| v.trim().to_owned())
+                .map_err(|e| format!("[pipeline.stores.\"{bucket}\"] in trainyard.toml: {e}"))
+        };
+        let access = Access {
+            endpoint: store.endpoint.clone(),
+            region: store.region.clone(),
+            access_key: of(&store.access_key)?,
+            secret_key: of(&store.secret_key)?,
+            token: of(&store.token)?,
+            anonymous: store.anonymous,
+        };
+        settings.insert(bucket.trim_end_matches('/').to_owned(), access);
+    }
+    Remote::new(settings).map_err(|e| e.to_string())
 }
 
 fn stopped() -> TaskEnd {
@@ -66,6 +74,20 @@ impl Work<'_> {
     pub(super) fn in_stores(&self, root: &str, inputs: &Bundle) -> bool {
         let input = inputs.artifacts.values().flatten().any(|a| is_remote(&a.uri));
         input || is_remote(root)
+    }
+
+    /// Brings the inputs that are kept in the store and not at their addresses.
+    pub(super) fn bring(&mut self, inputs: &Bundle) -> Result<(), String> {
+        let shared = Arc::clone(&self.assignment.shared);
+        for artifact in inputs.artifacts.values().flatten() {
+            let place = shared.mirror.of(artifact).filter(|_| shared.kept.is_own(&artifact.uri));
+            if let Some(place) = place.filter(|p| !p.exists())
+                && shared.kept.bring(&artifact.uri, &place)?
+            {
+                say(&mut self.log, &format!("brought {} from the store", artifact.uri));
+            }
+        }
+        Ok(())
     }
 
     /// Brings the inputs. An end if it was told to stop meanwhile.
@@ -113,11 +135,21 @@ impl Work<'_> {
     pub(super) fn keep(&mut self, end: &mut TaskEnd) {
         let shared = Arc::clone(&self.assignment.shared);
         for artifact in end.outputs.artifacts.values_mut().flatten() {
-            if !is_remote(&artifact.uri) {
+            if !is_remote(&artifact.uri) && !shared.kept.is_own(&artifact.uri) {
                 continue;
             }
             let Some(path) = shared.mirror.of(artifact) else { continue };
             if !path.exists() {
+                continue;
+            }
+            if !is_remote(&artifact.uri) {
+                match shared.kept.keep(&artifact.uri, &path) {
+                    Ok(kept) => artifact.digest = kept.sha256,
+                    Err(why) => {
+                        *end = TaskEnd::failed(format!("its output cannot be kept: {why}"));
+                        return;
+                    }
+                }
                 continue;
             }
             let stop = Some(self.assignment.control.wake.as_fd());

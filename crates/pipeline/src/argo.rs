@@ -511,7 +511,16 @@ impl Reader<'_> {
         if !seconds.is_null() {
             config.insert("activeDeadlineSeconds".into(), seconds.clone());
         }
-        for key in ["nodeSelector", "tolerations", "initContainers"] {
+        for (key, what) in
+            [("initContainers", "containers before it"), ("sidecars", "containers beside it")]
+        {
+            if template.get(key).is_some_and(|v| v.as_array().is_some_and(|a| !a.is_empty())) {
+                self.wrong.push(format!(
+                    "the template '{name}' has {what} ({key}), and they are not run here"
+                ));
+            }
+        }
+        for key in ["nodeSelector", "tolerations"] {
             if let Some(value) = template.get(key) {
                 config.insert(key.into(), value.clone());
             }

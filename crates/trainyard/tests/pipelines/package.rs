@@ -67,6 +67,14 @@ fn what_is_wrong_has_its_place() {
             "apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nspec: {entrypoint: x, templates: [{name: x, script: {}}]}\n",
             "which is all that kfp writes",
         ),
+        (
+            "apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nspec: {entrypoint: x, templates: [{name: x, container: {image: a}, sidecars: [{image: b}]}]}\n",
+            "the template 'x' has containers beside it (sidecars), and they are not run here",
+        ),
+        (
+            "apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nspec: {entrypoint: x, templates: [{name: x, resource: {action: create, manifest: 'kind: Secret'}}]}\n",
+            "wants to create a Secret of Kubernetes, which is not here",
+        ),
     ] {
         repo.file("p.yaml", text);
         repo.call(&["pipeline", "check", "p.yaml"]).exits(1).shows(message);

@@ -20,6 +20,8 @@ pub struct Running {
 enum Kind {
     /// On this machine, with what becomes readable when it ends.
     Child(Child, Pid, OwnedFd),
+    /// On this machine, the child of another process, which tells its status: what becomes readable then.
+    Forked(Pid, OwnedFd, OwnedFd),
     /// In a container.
     Task(Task),
 }
@@ -66,10 +68,18 @@ pub fn start(
 }
 
 impl Running {
+    /// A leader of a session that another process has started; `status` is where its wait status is told.
+    pub fn forked(pid: i32, status: OwnedFd, output: OwnedFd) -> io::Result<Running> {
+        let pid = Pid::from_raw(pid).ok_or_else(|| io::Error::other("it was not started"))?;
+        let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+        Ok(Running { kind: Kind::Forked(pid, pidfd, status), output: Some(output) })
+    }
+
     /// For polling: readable when the process has ended.
     pub fn ended_fd(&self) -> BorrowedFd<'_> {
         match &self.kind {
             Kind::Child(_, _, pidfd) => pidfd.as_fd(),
+            Kind::Forked(_, _, status) => status.as_fd(),
             Kind::Task(task) => task.ended_fd(),
         }
     }
@@ -78,14 +88,11 @@ impl Running {
     pub fn status(&mut self) -> Exit {
         let child = match &mut self.kind {
             Kind::Child(child, ..) => child,
+            Kind::Forked(_, _, status) => return told(status),
             Kind::Task(task) => return task.status(),
         };
         match child.wait() {
-            Ok(status) => match (status.code(), status.signal()) {
-                (Some(code), _) => Exit::Code(code),
-                (None, Some(signal)) => Exit::Signal(signal),
-                (None, None) => Exit::Code(-1),
-            },
+            Ok(status) => exit(status),
             Err(error) => Exit::NotStarted(format!("its status is lost: {error}")),
         }
     }
@@ -93,7 +100,7 @@ impl Running {
     /// Asks it to stop.
     pub fn interrupt(&self) {
         match &self.kind {
-            Kind::Child(_, _, pidfd) => {
+            Kind::Child(_, _, pidfd) | Kind::Forked(_, pidfd, _) => {
                 let _ = rustix::process::pidfd_send_signal(pidfd, Signal::INT);
             }
             Kind::Task(task) => task.interrupt(),
@@ -103,7 +110,7 @@ impl Running {
     /// Tells it to stop.
     pub fn terminate(&self) {
         match &self.kind {
-            Kind::Child(_, _, pidfd) => {
+            Kind::Child(_, _, pidfd) | Kind::Forked(_, pidfd, _) => {
                 let _ = rustix::process::pidfd_send_signal(pidfd, Signal::TERM);
             }
             Kind::Task(task) => task.terminate(),
@@ -113,9 +120,28 @@ impl Running {
     /// Kills it and everything that came from it.
     pub fn kill_tree(&self) {
         match &self.kind {
-            Kind::Child(_, pid, _) => kill_family(pid.as_raw_nonzero().get()),
+            Kind::Child(_, pid, _) | Kind::Forked(pid, ..) => {
+                kill_family(pid.as_raw_nonzero().get());
+            }
             Kind::Task(task) => task.kill(),
         }
+    }
+}
+
+fn exit(status: std::process::ExitStatus) -> Exit {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Exit::Code(code),
+        (None, Some(signal)) => Exit::Signal(signal),
+        (None, None) => Exit::Code(-1),
+    }
+}
+
+/// The status that was told; whoever should have told it may be gone.
+fn told(status: &OwnedFd) -> Exit {
+    let mut bytes = [0; 4];
+    match rustix::io::read(status, &mut bytes) {
+        Ok(4) => exit(std::process::ExitStatus::from_raw(i32::from_le_bytes(bytes))),
+        _ => Exit::NotStarted("its status is lost: what had started it has ended".into()),
     }
 }
 

@@ -25,7 +25,7 @@ use trainyard_store::{Journal, RunRow, TaskResult};
 use super::kept::Kept;
 use super::places::{Mirror, clean_root, default_root, runs_folder};
 use super::settings::{Executor, Request};
-use super::task::{Assignment, Cards, Control, Pythons, Shared, Stores, TaskEnd, perform};
+use super::task::{Assignment, Cards, Control, Forks, Pythons, Shared, Stores, TaskEnd, perform};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::host::environment;
@@ -213,6 +213,7 @@ pub fn drive(
         stores: Stores::default(),
         kept: Kept::new(&data),
         cards: Cards::default(),
+        forks: Forks::default(),
         mirror: Mirror::new(&data, row.id),
         pythons: Pythons::default(),
         env,

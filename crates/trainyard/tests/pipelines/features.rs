@@ -174,6 +174,16 @@ fn artifacts_have_types_metadata_and_folders() {
     }
 }
 
+/// However it is started, a function finds what a process of its own finds.
+#[test]
+fn functions_are_processes_of_their_own() {
+    let ran = run(&project(), &v2("own_process"), &[]);
+    ran.exits(0);
+    let each = ["OWN child", "OWN end", "OWN error stream", "OWN exit", "OWN thread"];
+    let both: Vec<&str> = each.iter().flat_map(|l| [*l, *l]).collect();
+    assert_eq!(said(&ran, "OWN"), both);
+}
+
 #[test]
 fn an_artifact_at_a_path_of_its_own_is_found_at_its_address() {
     let repo = project();

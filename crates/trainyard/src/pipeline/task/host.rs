@@ -5,15 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use trainyard_job::Exit;
-use trainyard_pipeline::install;
+use trainyard_pipeline::{Container, install};
 
 use super::cards::Asked;
+use super::forks::{Start, changes_the_start, function};
 use super::process::{Ended, follow};
 use super::python::{say, version_of};
 use super::{TaskProcess, Work};
 use crate::host::cgroup::Group;
 use crate::host::environment::{get, set, which};
-use crate::host::process::start;
+use crate::host::process::{Running, start};
 use crate::pipeline::mounts::{Mount, are_possible, arguments};
 
 impl Work<'_> {
@@ -52,6 +53,7 @@ impl Work<'_> {
             lines.insert(0, line);
         }
         let version = version_of(&container.image);
+        let mut environment = None;
         // A program that is none of Python's runs as it is, where this machine has it.
         if version.is_some() || !lines.is_empty() {
             let (interpreter, differs) = shared.pythons.find(version.unwrap_or((3, None)))?;
@@ -65,6 +67,7 @@ impl Work<'_> {
             let path = format!("{}:{}", bin.display(), get(&env, "PATH").unwrap_or_default());
             set(&mut env, "PATH", &path);
             set(&mut env, "VIRTUAL_ENV", &folder.to_string_lossy());
+            environment = Some(folder);
         }
         set(&mut env, "TMPDIR", &self.folder.temp().to_string_lossy());
         if let Some(cards) = &cards {
@@ -74,25 +77,29 @@ impl Work<'_> {
         for (name, value) in &own {
             set(&mut env, name, value);
         }
-        let Some(program) = command.first() else {
-            return Err("it has no command: the entry point of its image would run, and as a process it has none; take --executor container".into());
-        };
-        let path = get(&env, "PATH").unwrap_or_default().to_owned();
-        let program = which(program, &path).ok_or_else(|| {
-            format!(
-                "'{program}' is not on this machine, and {} may have it: take --executor container",
-                container.image
-            )
-        })?;
-        let work = self.folder.root.clone();
-        let (program, args) =
-            self.with_mounts(&mounts, &open, group.as_ref(), program, command[1..].to_vec())?;
-        let mut running = match start(&program, &args, &env, &work) {
-            Ok(running) => running,
-            Err(error) => {
-                let why = format!("{} cannot be started: {error}", program.display());
-                return Ok(Ended::Exit(Exit::NotStarted(why)));
+        let plain = mounts.is_empty() && open.is_empty();
+        let plain = plain && !own.iter().any(|(name, _)| changes_the_start(name));
+        let forked = match (environment, function(&command)) {
+            (Some(environment), Some(function)) if plain => {
+                set(&mut env, "_KFP_RUNTIME", "true");
+                let doors = group.as_ref().map(Group::doors).unwrap_or_default();
+                let start = Start {
+                    environment: &environment,
+                    base: &shared.env,
+                    env: &env,
+                    folder: &self.folder.root,
+                    doors: &doors,
+                };
+                shared.forks.start(&function, &start)
             }
+            _ => None,
+        };
+        let mut running = match forked {
+            Some(running) => running,
+            None => match self.start(container, &command, &env, &mounts, &open, group.as_ref())? {
+                Ok(running) => running,
+                Err(why) => return Ok(Ended::Exit(Exit::NotStarted(why))),
+            },
         };
         let ended = follow(&mut running, &mut self.log, &self.assignment.control, limit);
         let (Some(group), Some(bytes)) = (group, limits.memory) else { return Ok(ended) };
@@ -101,6 +108,33 @@ impl Work<'_> {
             true => Ended::OutOfMemory(bytes),
             false => ended,
         })
+    }
+
+    /// Starts a command as it is.
+    fn start(
+        &mut self,
+        container: &Container,
+        command: &[String],
+        env: &[(String, String)],
+        mounts: &[Mount],
+        open: &[PathBuf],
+        group: Option<&Group>,
+    ) -> Result<Result<Running, String>, String> {
+        let Some(program) = command.first() else {
+            return Err("it has no command: the entry point of its image would run, and as a process it has none; take --executor container".into());
+        };
+        let path = get(env, "PATH").unwrap_or_default().to_owned();
+        let program = which(program, &path).ok_or_else(|| {
+            format!(
+                "'{program}' is not on this machine, and {} may have it: take --executor container",
+                container.image
+            )
+        })?;
+        let work = self.folder.root.clone();
+        let (program, args) =
+            self.with_mounts(mounts, open, group, program, command[1..].to_vec())?;
+        Ok(start(&program, &args, env, &work)
+            .map_err(|error| format!("{} cannot be started: {error}", program.display())))
     }
 
     /// The program as it is, or through this one, which gives it folders at fixed places and limits.

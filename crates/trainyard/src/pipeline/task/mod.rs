@@ -7,6 +7,7 @@ mod claims;
 mod cluster;
 mod container;
 mod fixed;
+mod forks;
 mod host;
 mod importer;
 mod limits;
@@ -35,6 +36,7 @@ use super::settings::{Cluster, Executor};
 use crate::host::containers::Engines;
 
 pub use cards::Cards;
+pub use forks::Forks;
 pub use process::Control;
 pub use python::Pythons;
 pub use remote::{Stores, open_remote};
@@ -71,6 +73,8 @@ pub struct Shared {
     pub mirror: Mirror,
     /// The machine's graphics cards.
     pub cards: Cards,
+    /// Pythons that have imported the SDK.
+    pub forks: Forks,
     /// Pythons and their environments.
     pub pythons: Pythons,
     /// The variables that every process starts with.

@@ -9,7 +9,7 @@ PIPELINES = [
     "training", "containers", "nested_loops", "one_of", "optional_inputs", "types", "retries",
     "caching", "imports", "failing_body", "ignoring", "workspace", "visual", "placeholders",
     "artifact_loop", "get_uri", "loop_over_nothing", "sub_retry", "exit_pipeline", "skipped_branches", "shells",
-    "stores", "brought", "own_path",
+    "stores", "brought", "own_path", "own_process",
 ]
 
 py = dsl.component(base_image="python:3.11")
@@ -427,6 +427,39 @@ def list_it(given: Input[Artifact], name: str):
 def shells():
     made = make()
     list_it(given=made.outputs["out"], name=made.outputs["name"])
+
+
+@py
+def process_of_its_own(text: str):
+    import atexit
+    import multiprocessing
+    import os
+    import subprocess
+    import sys
+    import threading
+    import time
+    assert sys.stdin.read() == "" and not os.isatty(1)
+    assert os.getsid(0) == os.getpid() or os.getppid() != 1
+    assert os.path.samefile(os.getcwd(), sys.path[1]), sys.path
+    assert sys.argv[0].endswith("executor_main.py"), sys.argv
+    assert os.environ["GIVEN"] == text and os.environ["_KFP_RUNTIME"] == "true"
+    assert os.environ["TMPDIR"] in __file__, __file__
+    assert sys.prefix != sys.base_prefix and sys.executable.startswith(sys.prefix)
+    found = subprocess.run([sys.executable, "-c", "import sys; print(sys.prefix)"], capture_output=True, text=True)
+    assert found.stdout.strip() == sys.prefix, found
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.map(abs, [-1, 2]) == [1, 2]
+    subprocess.run(["echo", "OWN child"], check=True)
+    threading.Thread(target=lambda: (time.sleep(0.2), print("OWN thread"))).start()
+    atexit.register(lambda: print("OWN exit", flush=True))
+    os.write(2, b"OWN error stream\n")
+    print("OWN end")
+
+
+@dsl.pipeline(name="own-process")
+def own_process(text: str = "a value"):
+    process_of_its_own(text=text).set_env_variable("GIVEN", "a value")
+    process_of_its_own(text=text).set_env_variable("GIVEN", "a value").set_env_variable("PYTHONUNBUFFERED", "1")
 
 
 @py

@@ -7,6 +7,7 @@
 use serde_json::{Map, Value as Json, json};
 use trainyard_diagnostics::Span;
 
+use crate::check::is_plain;
 use crate::condition::Condition;
 use crate::spec::{
     ArtifactSource, ArtifactType, Body, Component, Container, Dag, Executor, FixedPath,
@@ -172,14 +173,21 @@ pub(crate) fn read(document: &Json) -> Result<Pipeline, Vec<String>> {
     }
     let root = r.components.len();
     r.components.push(component("root", parameters, Body::Dag(Dag { tasks, ..Dag::default() })));
-    if spec["parallelism"].as_i64().is_some_and(|p| p > 0) {
-        // `--jobs` says how many tasks run at once here.
-    }
+    let names = r.components.iter().flat_map(|c| {
+        let parameters = c.output_parameters.iter().map(|(n, _)| n);
+        let artifacts = c.output_artifacts.iter().map(|(n, _)| n);
+        parameters.chain(artifacts).chain(c.tasks().iter().map(|t| &t.key))
+    });
+    let strange: Vec<String> = names
+        .filter(|n| !is_plain(n))
+        .map(|n| format!("'{}' is no name of a task or an output", n.escape_debug()))
+        .collect();
+    r.wrong.extend(strange);
     if !r.wrong.is_empty() {
         return Err(r.wrong);
     }
     Ok(Pipeline {
-        name: name.to_lowercase().replace([' ', '_'], "-"),
+        name: plain(&name),
         display_name: name,
         description: text(&about, "description"),
         sdk_version: format!(
@@ -193,6 +201,16 @@ pub(crate) fn read(document: &Json) -> Result<Pipeline, Vec<String>> {
         kubernetes: r.kubernetes,
         config: None,
     })
+}
+
+/// The name of a pipeline as Kubernetes has it: small letters, digits and dashes.
+fn plain(name: &str) -> String {
+    let kept = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let text: String = name.chars().map(kept).take(200).collect();
+    match text.trim_matches('-') {
+        "" => "pipeline".to_owned(),
+        text => text.to_owned(),
+    }
 }
 
 fn component(name: &str, parameters: Vec<(String, InputParameter)>, body: Body) -> Component {

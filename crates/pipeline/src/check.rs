@@ -14,11 +14,21 @@ const MAX_DEPTH: usize = 32;
 /// Finds what is wrong between the parts of a pipeline.
 pub(crate) fn check(pipeline: &Pipeline, diagnostics: &mut Vec<Diagnostic>) {
     let mut checker = Checker { pipeline, diagnostics };
+    checker.name("the pipeline", &pipeline.name, Span::new(0, 0));
     for component in &pipeline.components {
         checker.component(component);
     }
     let mut path = Vec::new();
     checker.depth(&pipeline.components[pipeline.root], &mut path);
+}
+
+/// Whether a name may be that of a folder.
+pub(crate) fn is_plain(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 200
+        && name != "."
+        && name != ".."
+        && !name.contains(|c: char| c == '/' || c == '\\' || c.is_control())
 }
 
 struct Checker<'a> {
@@ -31,8 +41,24 @@ impl<'a> Checker<'a> {
         self.diagnostics.push(Diagnostic::error("pipeline/invalid", span, message).with_help(help));
     }
 
+    /// Names become names of folders and files.
+    fn name(&mut self, what: &str, name: &str, span: Span) {
+        if !is_plain(name) {
+            let message = format!("{what} is called '{}'", name.escape_debug());
+            let help = "a name is neither empty nor a path, and has at most 200 characters";
+            self.error(span, message, help);
+        }
+    }
+
     fn component(&mut self, component: &'a Component) {
         let name = &component.name;
+        let outputs = component.output_parameters.iter().map(|(name, _)| name);
+        for output in outputs.chain(component.output_artifacts.iter().map(|(name, _)| name)) {
+            self.name(&format!("an output of '{name}'"), output, component.span);
+        }
+        for task in component.tasks() {
+            self.name(&format!("a task of '{name}'"), &task.key, component.span);
+        }
         let dag = match &component.body {
             Body::Executor(label) => {
                 if find(&self.pipeline.executors, label).is_none() {

@@ -12,7 +12,8 @@ pub struct Install {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Token {
-    Word(String),
+    /// A word, and whether the shell would put something into it.
+    Word(String, bool),
     /// `&&`, `||`, `;`, a line's end, brackets.
     Sign(&'static str),
 }
@@ -25,13 +26,13 @@ pub fn install(command: &[String]) -> Option<Install> {
         return None;
     }
     let tokens = tokens(without_pip_check(script))?;
-    let mut statements: Vec<Vec<String>> = vec![Vec::new()];
+    let mut statements: Vec<Vec<(String, bool)>> = vec![Vec::new()];
     let mut alternative = false;
     for token in tokens {
         match token {
-            Token::Word(word) => {
+            Token::Word(word, open) => {
                 if !alternative {
-                    statements.last_mut()?.push(word);
+                    statements.last_mut()?.push((word, open));
                 }
             }
             Token::Sign("||") => alternative = true,
@@ -42,24 +43,30 @@ pub fn install(command: &[String]) -> Option<Install> {
         }
     }
     statements.retain(|s| !s.is_empty());
-    if statements.pop()? != ["\"$0\"", "\"$@\""] {
+    let last: Vec<String> = statements.pop()?.into_iter().map(|(word, _)| word).collect();
+    if last != ["\"$0\"", "\"$@\""] {
         return None;
     }
     let mut lines = Vec::new();
     for statement in statements {
+        let open = statement.iter().any(|(_, open)| *open);
         let words: Vec<&str> = statement
             .iter()
-            .map(String::as_str)
+            .map(|(word, _)| word.as_str())
             .skip_while(|w| w.starts_with("PIP_") && w.contains('='))
             .collect();
         match words[..] {
             ["python3" | "python", "-m", "pip", "install", ..] => {
+                // What the shell would put in is not known here.
+                if open {
+                    return None;
+                }
                 let args = words[4..].iter().filter(|w| **w != "--user");
                 lines.push(args.map(|w| (*w).to_owned()).collect());
             }
             // Its own environment is what it gets anyway.
-            ["export", ..]
-            | ["tmp=$(mktemp -d)"]
+            ["export", variable] if variable.starts_with("PIP_") => {}
+            ["tmp=$(mktemp -d)"]
             | [".", "\"$tmp/venv/bin/activate\""]
             | ["python3", "-m", "venv", "\"$tmp/venv\"", "--system-site-packages"]
             | [] => {}
@@ -83,6 +90,7 @@ fn tokens(script: &str) -> Option<Vec<Token>> {
     let mut out = Vec::new();
     let mut word = String::new();
     let mut has_word = false;
+    let mut open = false;
     let mut chars = script.chars().peekable();
     let mut depth = 0usize;
     while let Some(c) = chars.next() {
@@ -99,7 +107,7 @@ fn tokens(script: &str) -> Option<Vec<Token>> {
                 chars.next();
             }
             if has_word {
-                out.push(Token::Word(std::mem::take(&mut word)));
+                out.push(Token::Word(std::mem::take(&mut word), std::mem::take(&mut open)));
                 has_word = false;
             }
             out.push(Token::Sign(sign));
@@ -108,7 +116,7 @@ fn tokens(script: &str) -> Option<Vec<Token>> {
         match c {
             ' ' | '\t' if depth == 0 => {
                 if has_word {
-                    out.push(Token::Word(std::mem::take(&mut word)));
+                    out.push(Token::Word(std::mem::take(&mut word), std::mem::take(&mut open)));
                     has_word = false;
                 }
             }
@@ -121,17 +129,24 @@ fn tokens(script: &str) -> Option<Vec<Token>> {
                     }
                 }
             }
-            // Kept with its quotes: what the shell would put in is not known here.
+            // Kept with its quotes where the shell would put something in.
             '"' => {
                 has_word = true;
-                word.push('"');
+                let mut inside = String::new();
                 loop {
                     match chars.next()? {
                         '"' => break,
-                        c => word.push(c),
+                        '\\' => return None,
+                        c => inside.push(c),
                     }
                 }
-                word.push('"');
+                match inside.contains(['$', '`']) {
+                    true => {
+                        open = true;
+                        word.push_str(&format!("\"{inside}\""));
+                    }
+                    false => word.push_str(&inside),
+                }
             }
             '(' => {
                 depth += 1;
@@ -143,12 +158,13 @@ fn tokens(script: &str) -> Option<Vec<Token>> {
             }
             c => {
                 has_word = true;
+                open |= matches!(c, '$' | '~' | '*' | '?');
                 word.push(c);
             }
         }
     }
     if has_word {
-        out.push(Token::Word(word));
+        out.push(Token::Word(word, open));
     }
     Some(out)
 }
@@ -175,11 +191,15 @@ mod tests {
         insta::assert_snapshot!(check("(PIP_DISABLE_PIP_VERSION_CHECK=1 python3 -m pip install --quiet 'a' || PIP_DISABLE_PIP_VERSION_CHECK=1 python3 -m pip install --quiet 'a' --user) && \"$0\" \"$@\""), @"--quiet a => sh -ec run");
         insta::assert_snapshot!(check("python3 -m pip install --index-url https://x/simple 'yapf'  &&  \nexport PIP_DISABLE_PIP_VERSION_CHECK=1\ntmp=$(mktemp -d)\npython3 -m venv \"$tmp/venv\" --system-site-packages\n. \"$tmp/venv/bin/activate\"\n python3 -m pip install 'kfp' && \"$0\" \"$@\"\n"), @"--index-url https://x/simple yapf ; kfp => sh -ec run");
         insta::assert_snapshot!(check("\"$0\" \"$@\""), @" => sh -ec run");
+        // What has a single quote in it stands in double ones.
+        insta::assert_snapshot!(check("python3 -m pip install --quiet \"x; python_version<'3.9'\" && \"$0\" \"$@\""), @"--quiet x; python_version<'3.9' => sh -ec run");
     }
 
     #[test]
     fn anything_else_is_left_alone() {
         insta::assert_snapshot!(check("set -e -x\necho \"$0\"\n"), @"none");
+        insta::assert_snapshot!(check("export LD_LIBRARY_PATH=/x && \"$0\" \"$@\""), @"none");
+        insta::assert_snapshot!(check("python3 -m pip install $EXTRA && \"$0\" \"$@\""), @"none");
         insta::assert_snapshot!(check("pip download x && \"$0\" \"$@\""), @"none");
         insta::assert_snapshot!(check("python3 -m pip install x > log && \"$0\" \"$@\""), @"none");
         insta::assert_snapshot!(check("python3 -m pip install 'x"), @"none");

@@ -625,7 +625,8 @@ fn retry(r: &mut Reader, node: &Node) -> Option<Retry> {
     // Argo takes no maximum for an hour (`retryPolicy` in `dag.go`).
     let max_ms = if max_ms == 0 { 3_600_000 } else { max_ms };
     let factor = if factor <= 0.0 { 2.0 } else { factor };
-    (count > 0).then_some(Retry { count, backoff_ms, factor, max_ms })
+    // None at all is a policy, too: that of a graph around it is not its own then.
+    Some(Retry { count, backoff_ms, factor, max_ms })
 }
 
 fn executor(r: &mut Reader, node: &Node) -> Option<Executor> {

@@ -327,7 +327,7 @@ fn short(value: &Json) -> String {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Item {
     Parameter(Json),
-    Artifact(Artifact),
+    Artifact(Box<Artifact>),
 }
 
 /// The items of a loop, from its bound inputs.
@@ -352,7 +352,7 @@ pub(crate) fn items(task: &Task, bound: &Bundle) -> Result<Vec<Item>, String> {
         }
         Items::Artifact(name) => {
             let list = bound.artifacts.get(name).cloned().unwrap_or_default();
-            Ok(list.into_iter().map(Item::Artifact).collect())
+            Ok(list.into_iter().map(|a| Item::Artifact(Box::new(a))).collect())
         }
     }
 }
@@ -385,7 +385,7 @@ pub(crate) fn with_item(
             inputs.parameters.insert(iterator.item.clone(), value);
         }
         Item::Artifact(artifact) => {
-            inputs.artifacts.insert(iterator.item.clone(), vec![artifact]);
+            inputs.artifacts.insert(iterator.item.clone(), vec![*artifact]);
         }
     }
     Ok(inputs)

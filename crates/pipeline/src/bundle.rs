@@ -28,6 +28,9 @@ pub struct Artifact {
     /// The hash of its contents, where they are kept.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub digest: String,
+    /// Bytes of it, where they are known.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub bytes: i64,
     /// The number under which it is recorded; 0 for one that is not.
     #[serde(skip_serializing_if = "is_zero")]
     pub id: i64,

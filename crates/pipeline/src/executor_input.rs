@@ -77,7 +77,12 @@ pub struct ExecutorInput<'a> {
 
 fn runtime(artifact: &Artifact) -> Json {
     let mut made = Map::new();
-    made.insert("name".into(), json!(artifact.name));
+    // What is recorded is known by its number (`metadata/converter.go`).
+    let name = match artifact.id {
+        0 => artifact.name.clone(),
+        id => id.to_string(),
+    };
+    made.insert("name".into(), json!(name));
     made.insert("type".into(), json!(artifact.kind));
     made.insert("uri".into(), json!(artifact.uri));
     let metadata =

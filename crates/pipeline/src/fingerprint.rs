@@ -1,5 +1,5 @@
 //! What a task's result depends on, as one number (`backend/src/v2/cacheutils/cache.go`): image, command
-//! before its placeholders are filled in, parameters, the names of artifacts, and what it gives.
+//! before its placeholders are filled in, parameters, the numbers of artifacts, and what it gives.
 //!
 //! Deliberately absent, there as here: variables, contents of artifacts, the run.
 
@@ -34,7 +34,9 @@ pub fn fingerprint(
         }
     };
     let names = inputs.artifacts.iter().map(|(name, list)| {
-        let names: Vec<&str> = list.iter().map(|a| a.name.as_str()).collect();
+        // By number, as upstream: an input's name is the identity of its artifact
+        // (`metadata/converter.go`), and a hit hands on the artifacts that were made then.
+        let names: Vec<String> = list.iter().map(|a| a.id.to_string()).collect();
         (name.clone(), json!({"artifactNames": names}))
     });
     put("inputArtifactNames", Json::Object(names.collect()));

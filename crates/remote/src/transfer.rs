@@ -154,6 +154,11 @@ pub(crate) async fn keep(
     let mut open = vec![(path.to_owned(), address.key.clone())];
     while let Some((at, name)) = open.pop() {
         let meta = tokio::fs::metadata(&at).await.map_err(local(&at))?;
+        let link = tokio::fs::symlink_metadata(&at).await.map_err(local(&at))?.is_symlink();
+        if link && meta.is_dir() && at != path {
+            // As the launcher walks: links to folders are not followed.
+            continue;
+        }
         if !meta.is_dir() {
             files.push((at, name));
             if files.len() > MAX_OBJECTS {

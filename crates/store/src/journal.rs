@@ -375,15 +375,6 @@ impl Journal {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
-    /// Whether runs of an event go on beside one.
-    pub fn others_run(&self, run: i64, event: &str) -> Result<bool> {
-        Ok(self.connection.query_row(
-            "SELECT EXISTS (SELECT 1 FROM runs WHERE status = 'running' AND event = ?2 AND id <> ?1)",
-            params![run, event],
-            |r| r.get(0),
-        )?)
-    }
-
     /// The latest run that no other one began.
     pub fn latest(&self) -> Result<Option<RunRow>> {
         Ok(self

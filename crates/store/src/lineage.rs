@@ -43,6 +43,8 @@ pub struct ArtifactUse {
     pub run: i64,
     /// The task's place in the run.
     pub node: i64,
+    /// The attempt at the run.
+    pub attempt: i64,
     /// The task.
     pub task: String,
     /// Its input.
@@ -90,9 +92,10 @@ fn usage(row: &Row<'_>) -> rusqlite::Result<ArtifactUse> {
         artifact: row.get(0)?,
         run: row.get(1)?,
         node: row.get(2)?,
-        task: row.get(3)?,
-        input: row.get(4)?,
-        at: row.get(5)?,
+        attempt: row.get(3)?,
+        task: row.get(4)?,
+        input: row.get(5)?,
+        at: row.get(6)?,
     })
 }
 
@@ -121,9 +124,9 @@ impl Journal {
         self.touch()?;
         self.connection
             .prepare_cached(
-                "INSERT OR REPLACE INTO artifact_uses (artifact, run, node, task, input, at) VALUES (?1,?2,?3,?4,?5,?6)",
+                "INSERT OR REPLACE INTO artifact_uses (artifact, run, node, attempt, task, input, at) VALUES (?1,?2,?3,?4,?5,?6,?7)",
             )?
-            .execute(params![new.artifact, new.run, new.node, new.task, new.input, new.at])?;
+            .execute(params![new.artifact, new.run, new.node, new.attempt, new.task, new.input, new.at])?;
         Ok(())
     }
 
@@ -131,6 +134,16 @@ impl Journal {
     pub fn pipeline_artifact(&self, id: i64) -> Result<Option<PipelineArtifact>> {
         let sql = format!("SELECT {COLUMNS} FROM pipeline_artifacts WHERE id = ?1");
         Ok(self.connection.query_row(&sql, params![id], artifact).optional()?)
+    }
+
+    /// The first artifact with an address, a type and metadata: what an importer that does not import anew
+    /// stands for.
+    pub fn imported(&self, uri: &str, kind: &str, metadata: &str) -> Result<Option<i64>> {
+        Ok(self.connection.query_row(
+            "SELECT MIN(id) FROM pipeline_artifacts WHERE uri = ?1 AND type = ?2 AND metadata = ?3",
+            params![uri, kind, metadata],
+            |r| r.get(0),
+        )?)
     }
 
     /// Artifacts of an address, a name or a task's output (`train/model`, in whatever graph the task is),
@@ -158,18 +171,18 @@ impl Journal {
     /// Who used an artifact.
     pub fn uses_of(&self, artifact: i64) -> Result<Vec<ArtifactUse>> {
         let mut statement = self.connection.prepare(
-            "SELECT artifact, run, node, task, input, at FROM artifact_uses WHERE artifact = ?1 ORDER BY run, node",
+            "SELECT artifact, run, node, attempt, task, input, at FROM artifact_uses WHERE artifact = ?1 ORDER BY run, node, attempt",
         )?;
         let rows = statement.query_map(params![artifact], usage)?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
-    /// What a task used.
-    pub fn used_by(&self, run: i64, node: i64) -> Result<Vec<ArtifactUse>> {
+    /// What a task used, at an attempt at its run.
+    pub fn used_by(&self, run: i64, node: i64, attempt: i64) -> Result<Vec<ArtifactUse>> {
         let mut statement = self.connection.prepare(
-            "SELECT artifact, run, node, task, input, at FROM artifact_uses WHERE run = ?1 AND node = ?2 ORDER BY artifact",
+            "SELECT artifact, run, node, attempt, task, input, at FROM artifact_uses WHERE run = ?1 AND node = ?2 AND attempt = ?3 ORDER BY artifact",
         )?;
-        let rows = statement.query_map(params![run, node], usage)?;
+        let rows = statement.query_map(params![run, node, attempt], usage)?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 

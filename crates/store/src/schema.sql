@@ -42,9 +42,9 @@ CREATE TABLE pipeline_artifacts (
 CREATE INDEX pipeline_artifacts_by_uri ON pipeline_artifacts (uri);
 CREATE INDEX pipeline_artifacts_by_run ON pipeline_artifacts (run, node);
 CREATE TABLE artifact_uses (
-  artifact INTEGER NOT NULL, run INTEGER NOT NULL, node INTEGER NOT NULL, task TEXT NOT NULL,
-  input TEXT NOT NULL, at INTEGER NOT NULL,
-  PRIMARY KEY (artifact, run, node, input)
+  artifact INTEGER NOT NULL, run INTEGER NOT NULL, node INTEGER NOT NULL, attempt INTEGER NOT NULL,
+  task TEXT NOT NULL, input TEXT NOT NULL, at INTEGER NOT NULL,
+  PRIMARY KEY (artifact, run, node, attempt, input)
 ) WITHOUT ROWID;
 CREATE INDEX artifact_uses_by_run ON artifact_uses (run, node);
 CREATE TABLE child_runs (

@@ -54,7 +54,7 @@ pub fn save(wanted: &str, path: &Path) -> Result<Exit> {
         true
     } else if let Some(place) = place.filter(|p| p.exists()) {
         let copied = match place.is_dir() {
-            true => crate::host::copy::copy_tree(&place, path),
+            true => crate::host::copy::copy_whole(&place, path),
             false => crate::host::copy::copy_file(&place, path, 0o644),
         };
         copied.map_err(|e| failed(e.to_string()))?;
@@ -114,7 +114,7 @@ pub fn lineage(wanted: &str, as_json: bool) -> Result<Exit> {
 
 fn value(journal: &Journal, artifact: &PipelineArtifact) -> Result<Json> {
     let mut from = Vec::new();
-    for used in journal.used_by(artifact.run, artifact.node)? {
+    for used in journal.used_by(artifact.run, artifact.node, artifact.attempt)? {
         if let Some(source) = journal.pipeline_artifact(used.artifact)? {
             from.push(json!({
                 "id": source.id, "name": source.name, "task": source.task, "run": source.run,

@@ -2,25 +2,22 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use trainyard_store::Journal;
-
 use crate::commands::cache;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::host::workspace::{remove, size};
 use crate::paths::data_dir;
+use crate::pipeline::kept::lock;
 use crate::pipeline::places::{default_root, runs_folder};
-use crate::run::driver::process_is_gone;
 use crate::run::services::open_store;
 use crate::ui::text::bytes;
 
-/// Takes away artifacts older than that, or all; the environments of Python, which are made again.
-/// Volumes and workspaces of pipelines stay where `older` is given, and go where it is not.
+/// Takes away artifacts older than that, or all; the environments of Python, which are made again; where
+/// no age is given the workspaces of runs, too. Volumes stay: what they hold is the user's.
 pub fn prune(older: Option<Duration>, dry_run: bool) -> Result<Exit> {
     let data = data_dir()?;
-    let journal = Journal::open(&data)?;
-    journal.abandoned(process_is_gone)?;
-    if journal.others_run(0, "pipeline")? {
+    let lock = lock(&data)?;
+    if !lock.alone() {
         return Err(Error::new("a pipeline runs").hint("wait for its end: trainyard runs"));
     }
     let mut folders = vec![default_root(&data).into(), data.join("environments")];

@@ -29,6 +29,11 @@ pub fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
     copy_level(from, to, 0)
 }
 
+/// As [`copy_tree`], with all that is in it: it is no repository.
+pub fn copy_whole(from: &Path, to: &Path) -> io::Result<()> {
+    copy_level(from, to, 1)
+}
+
 fn copy_level(from: &Path, to: &Path, depth: usize) -> io::Result<()> {
     if depth > MAX_DEPTH {
         return Err(io::Error::other("its folders are nested too deep"));

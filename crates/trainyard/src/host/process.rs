@@ -21,7 +21,7 @@ enum Kind {
     /// On this machine, with what becomes readable when it ends.
     Child(Child, Pid, OwnedFd),
     /// On this machine, the child of another process, which tells its status: what becomes readable then.
-    Forked(Pid, OwnedFd, OwnedFd),
+    Forked(Pid, Option<OwnedFd>, OwnedFd),
     /// In a container.
     Task(Task),
 }
@@ -71,7 +71,8 @@ impl Running {
     /// A leader of a session that another process has started; `status` is where its wait status is told.
     pub fn forked(pid: i32, status: OwnedFd, output: OwnedFd) -> io::Result<Running> {
         let pid = Pid::from_raw(pid).ok_or_else(|| io::Error::other("it was not started"))?;
-        let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+        // One that has ended already has none, and needs no signals.
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok();
         Ok(Running { kind: Kind::Forked(pid, pidfd, status), output: Some(output) })
     }
 
@@ -100,9 +101,10 @@ impl Running {
     /// Asks it to stop.
     pub fn interrupt(&self) {
         match &self.kind {
-            Kind::Child(_, _, pidfd) | Kind::Forked(_, pidfd, _) => {
+            Kind::Child(_, _, pidfd) | Kind::Forked(_, Some(pidfd), _) => {
                 let _ = rustix::process::pidfd_send_signal(pidfd, Signal::INT);
             }
+            Kind::Forked(_, None, _) => {}
             Kind::Task(task) => task.interrupt(),
         }
     }
@@ -110,19 +112,32 @@ impl Running {
     /// Tells it to stop.
     pub fn terminate(&self) {
         match &self.kind {
-            Kind::Child(_, _, pidfd) | Kind::Forked(_, pidfd, _) => {
+            Kind::Child(_, _, pidfd) | Kind::Forked(_, Some(pidfd), _) => {
                 let _ = rustix::process::pidfd_send_signal(pidfd, Signal::TERM);
             }
+            Kind::Forked(_, None, _) => {}
             Kind::Task(task) => task.terminate(),
+        }
+    }
+
+    /// Kills what it left behind in its session; it has ended itself.
+    pub fn kill_left_behind(&self) {
+        match &self.kind {
+            Kind::Child(_, pid, _) | Kind::Forked(pid, ..) => {
+                kill_orphans_of(pid.as_raw_nonzero().get());
+            }
+            // A container has gone with all that was in it.
+            Kind::Task(_) => {}
         }
     }
 
     /// Kills it and everything that came from it.
     pub fn kill_tree(&self) {
         match &self.kind {
-            Kind::Child(_, pid, _) | Kind::Forked(pid, ..) => {
+            Kind::Child(_, pid, _) | Kind::Forked(pid, Some(_), _) => {
                 kill_family(pid.as_raw_nonzero().get());
             }
+            Kind::Forked(_, None, _) => {}
             Kind::Task(task) => task.kill(),
         }
     }
@@ -142,6 +157,25 @@ fn told(status: &OwnedFd) -> Exit {
     match rustix::io::read(status, &mut bytes) {
         Ok(4) => exit(std::process::ExitStatus::from_raw(i32::from_le_bytes(bytes))),
         _ => Exit::NotStarted("its status is lost: what had started it has ended".into()),
+    }
+}
+
+/// Kills what a session left behind that has come to this process.
+fn kill_orphans_of(session: i32) {
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let Ok(text) = std::fs::read_to_string(format!("/proc/self/task/{own}/children")) else {
+        return;
+    };
+    for pid in text.split_whitespace().filter_map(|p| p.parse::<i32>().ok()) {
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
+        let Some((_, fields)) = stat.rsplit_once(')') else { continue };
+        let of = fields.split_whitespace().nth(3).and_then(|f| f.parse::<i32>().ok());
+        // Its leader is waited for by whoever started it.
+        if pid != session && of == Some(session) {
+            kill_family(pid);
+            let pid = Pid::from_raw(pid);
+            let _ = rustix::process::waitpid(pid, rustix::process::WaitOptions::empty());
+        }
     }
 }
 

@@ -108,8 +108,12 @@ impl Workspace {
     }
 }
 
-/// Removes a folder, whatever rights steps took away in it.
+/// Removes a folder, whatever rights steps took away in it, or a file.
 pub fn remove(root: &Path) {
+    if root.symlink_metadata().is_ok_and(|m| !m.is_dir()) {
+        let _ = std::fs::remove_file(root);
+        return;
+    }
     if root.exists() && std::fs::remove_dir_all(root).is_err() {
         give_rights(root, 0);
         // What still cannot be removed is left, and tried again when the folder is used next.

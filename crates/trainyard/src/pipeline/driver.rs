@@ -46,6 +46,8 @@ pub(super) struct LiveTask {
     pub(super) name: String,
     pub(super) log: PathBuf,
     pub(super) started: i64,
+    /// Where its part of the log begins: attempts follow each other in one.
+    pub(super) from: u64,
     orders: Sender<bool>,
     wake: OwnedFd,
     thread: std::thread::JoinHandle<()>,
@@ -132,10 +134,13 @@ pub fn drive(
     let inputs = inputs_of(&request, &pipeline)?;
     create_dir(&data.join("runs"))?;
     create_dir(&runs_folder(&data))?;
-    for run in journal.abandoned(crate::run::driver::process_is_gone)? {
-        crate::host::process::kill_abandoned(run, &data);
-        clear_work(&data, run);
-    }
+    // As long as it lives nothing that a pipeline's run may need is removed by another one.
+    let lock = super::kept::lock(&data)?;
+    let gone = journal.abandoned(crate::run::driver::process_is_gone)?;
+    // Before what takes its time: others wait for the history.
+    journal.commit()?;
+    gone.into_iter().for_each(|run| crate::host::process::kill_abandoned(run, &data));
+    clear_old_work(&journal, &data)?;
     let (sender, receiver) = channel();
     watch_signals(&sender, || Message::Interrupted)?;
     let pipeline = Arc::new(pipeline);
@@ -256,9 +261,10 @@ pub fn drive(
         // A thread that panicked has said so; there is nothing to add.
         let _ = thread.join();
     }
+    driver.shared.forks.close();
     crate::host::process::kill_leftovers(&format!("trainyard_{}_p", driver.row.id));
     clear_work(&driver.data, driver.row.id);
-    if !driver.journal.others_run(driver.row.id, "pipeline")? {
+    if lock.alone() {
         let (pipeline, uuid) = (&driver.shared.pipeline.name, &driver.shared.facts.uuid);
         driver.shared.kept.drop_files_of_others(pipeline, uuid);
     }
@@ -281,6 +287,20 @@ fn clear_work(data: &Path, run: i64) {
             crate::host::workspace::remove(&entry.path());
         }
     }
+}
+
+/// Removes the folders of tasks of runs that go on no more, however they ended.
+fn clear_old_work(journal: &Journal, data: &Path) -> Result<()> {
+    let entries = std::fs::read_dir(runs_folder(data).join("work"));
+    let names = entries.into_iter().flatten().flatten().map(|e| e.file_name());
+    let runs: BTreeSet<i64> =
+        names.filter_map(|n| n.to_str()?.split('-').next()?.parse().ok()).collect();
+    for run in runs {
+        if journal.run(run)?.is_none_or(|row| row.status != "running") {
+            clear_work(data, run);
+        }
+    }
+    Ok(())
 }
 
 fn facts_of(
@@ -535,7 +555,15 @@ impl Driver<'_> {
             )?;
             return Ok(None);
         };
-        let mut bundle: Bundle = serde_json::from_str(&found.outputs).unwrap_or_default();
+        if found.run == self.row.id && self.row.attempt > 1 {
+            self.cache_note(node, "cache miss: what is there is of this run, which begins again")?;
+            return Ok(None);
+        }
+        let Ok(mut bundle) = serde_json::from_str::<Bundle>(&found.outputs) else {
+            self.cache_note(node, "cache miss: what is there cannot be read")?;
+            self.journal.forget_result(&pipeline.name, &print)?;
+            return Ok(None);
+        };
         let gone = bundle.artifacts.values().flatten().find(|artifact| {
             // What was never written is no file that is gone; that is known by its bytes.
             let known = self.journal.pipeline_artifact(artifact.id).ok().flatten();
@@ -615,6 +643,7 @@ impl Driver<'_> {
             log: log.clone(),
             control: Control { orders: order_receiver, wake: read },
         };
+        let from = log.metadata().map_or(0, |m| m.len());
         let sender = self.sender.clone();
         let thread = std::thread::spawn(move || {
             let end = perform(&assignment);
@@ -623,7 +652,7 @@ impl Driver<'_> {
         let run = self.row.id;
         self.ui.show(&Show::JobBegan { run, node: i64::from(node.0), job: &name, log: &log });
         let started = now().0;
-        self.live.insert(node, LiveTask { name, log, started, orders, wake, thread });
+        self.live.insert(node, LiveTask { name, log, started, from, orders, wake, thread });
         Ok(())
     }
 

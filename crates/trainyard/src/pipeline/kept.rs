@@ -5,30 +5,31 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use trainyard_blob::{Output, Store};
 
-use super::places::default_root;
+use super::places::{default_root, runs_folder};
+use crate::error::{Error, Result};
+use crate::paths::create_dir;
 
 /// The outputs of a data folder.
 #[derive(Debug)]
 pub struct Kept {
     data: PathBuf,
     own: String,
-    store: OnceLock<Result<Store, String>>,
-    /// One comes back at a time.
-    coming: Mutex<()>,
+    store: OnceLock<std::result::Result<Store, String>>,
 }
 
 impl Kept {
     /// Those of a data folder.
     pub fn new(data: &Path) -> Kept {
         let own = format!("{}/", default_root(data));
-        Kept { data: data.to_owned(), own, store: OnceLock::new(), coming: Mutex::default() }
+        Kept { data: data.to_owned(), own, store: OnceLock::new() }
     }
 
-    fn store(&self) -> Result<&Store, String> {
+    fn store(&self) -> std::result::Result<&Store, String> {
         let opened = self
             .store
             .get_or_init(|| crate::run::services::open_store(&self.data).map_err(|e| e.message));
@@ -37,11 +38,11 @@ impl Kept {
 
     /// Whether an address is of those that are kept so.
     pub fn is_own(&self, uri: &str) -> bool {
-        uri.starts_with(&self.own)
+        uri.starts_with(&self.own) && !uri.split('/').any(|part| part == "..")
     }
 
     /// What is kept of an address.
-    pub fn find(&self, uri: &str) -> Result<Option<Output>, String> {
+    pub fn find(&self, uri: &str) -> std::result::Result<Option<Output>, String> {
         match self.is_own(uri) {
             true => self.store()?.output(uri).map_err(|e| e.to_string()),
             false => Ok(None),
@@ -49,7 +50,7 @@ impl Kept {
     }
 
     /// Keeps a file or a folder.
-    pub fn keep(&self, uri: &str, path: &Path) -> Result<Output, String> {
+    pub fn keep(&self, uri: &str, path: &Path) -> std::result::Result<Output, String> {
         let store = self.store()?;
         let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
         let mut writer = store.writer(true);
@@ -57,9 +58,9 @@ impl Kept {
         if folder {
             let mut archive = tar::Builder::new(&mut writer);
             archive.follow_symlinks(false);
-            // Times and owners are no content.
+            // Times and owners are no content, and neither is the order in a folder.
             archive.mode(tar::HeaderMode::Deterministic);
-            archive.append_dir_all(".", path).map_err(|e| failed(&e))?;
+            add(&mut archive, path, Path::new(""), 0).map_err(|e| failed(&e))?;
             archive.finish().map_err(|e| failed(&e))?;
         } else {
             let mut file = fs::File::open(path).map_err(|e| failed(&e))?;
@@ -70,15 +71,14 @@ impl Kept {
     }
 
     /// Brings what is kept of an address to a path where nothing is; whether there was anything.
-    pub fn bring(&self, uri: &str, path: &Path) -> Result<bool, String> {
-        let _turn = self.coming.lock().unwrap_or_else(PoisonError::into_inner);
-        if path.exists() {
-            return Ok(true);
-        }
+    pub fn bring(&self, uri: &str, path: &Path) -> std::result::Result<bool, String> {
         let Some(output) = self.find(uri)? else { return Ok(false) };
         let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
         let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".part");
+        // Of this call alone: another run may bring the same.
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        name.push(format!(".{}-{number}.part", std::process::id()));
         let part = path.with_file_name(name);
         crate::host::workspace::remove(&part);
         fs::create_dir_all(path.parent().unwrap_or(Path::new("/"))).map_err(|e| failed(&e))?;
@@ -92,18 +92,76 @@ impl Kept {
                 file.write_all(&chunk).map_err(|e| failed(&e))?;
             }
         }
-        fs::rename(&part, path).map_err(|e| failed(&e))?;
+        match fs::rename(&part, path) {
+            Ok(()) => {}
+            // Another one was first, with the same.
+            Err(_) if path.exists() => crate::host::workspace::remove(&part),
+            Err(error) => return Err(failed(&error)),
+        }
         Ok(true)
     }
 
     /// Removes the files of a pipeline's other runs: what they made is kept.
     pub fn drop_files_of_others(&self, pipeline: &str, uuid: &str) {
+        // A name that is no path: it was checked when the pipeline was read.
+        if pipeline.contains('/') || pipeline.starts_with('.') {
+            return;
+        }
         let folder = Path::new(&self.own).join(pipeline);
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             if entry.file_name() != uuid {
                 crate::host::workspace::remove(&entry.path());
             }
         }
+    }
+}
+
+/// Folders within folders.
+const MAX_DEPTH: usize = 128;
+
+fn add(
+    archive: &mut tar::Builder<impl Write>,
+    folder: &Path,
+    name: &Path,
+    depth: usize,
+) -> std::io::Result<()> {
+    if depth > MAX_DEPTH {
+        return Err(std::io::Error::other("its folders are nested too deep"));
+    }
+    let mut entries: Vec<_> = fs::read_dir(folder)?.collect::<std::io::Result<_>>()?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let name = name.join(entry.file_name());
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            archive.append_dir(&name, entry.path())?;
+            add(archive, &entry.path(), &name, depth + 1)?;
+        } else if kind.is_file() || kind.is_symlink() {
+            archive.append_path_with_name(entry.path(), &name)?;
+        }
+    }
+    Ok(())
+}
+
+/// The lock of a data folder's pipelines, shared by all that run.
+#[derive(Debug)]
+pub struct Lock(fs::File);
+
+/// Takes it, after whoever removes something.
+pub fn lock(data: &Path) -> Result<Lock> {
+    let path = runs_folder(data).join("lock");
+    let failed = |e: std::io::Error| Error::io("lock", &path, &e);
+    create_dir(&runs_folder(data))?;
+    let file = fs::File::create(&path).map_err(failed)?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockShared)
+        .map_err(|e| failed(e.into()))?;
+    Ok(Lock(file))
+}
+
+impl Lock {
+    /// Whether nobody else has it; nobody gets it then, until it is dropped. Else it may be lost.
+    pub fn alone(&self) -> bool {
+        rustix::fs::flock(&self.0, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok()
     }
 }
 

@@ -233,6 +233,10 @@ fn lay(fresh: &Path, tree: &Tree) -> io::Result<()> {
                     std::fs::File::create(&target)?;
                 }
                 mount_bind_recursive(source, &target).map_err(|e| at(&target, e))?;
+                // What is laid within it has its place made there, as Kubernetes does it.
+                if !laid.below.is_empty() && source.is_dir() {
+                    lay(&target, laid)?;
+                }
             }
             // Rebuilt already, if the machine has it.
             None if !laid.is_hole() && !target.exists() => {

@@ -29,7 +29,16 @@ pub fn of_line(pipeline: &Pipeline, given: &[(String, String)]) -> Result<Map<St
     for (name, text) in given {
         // An unknown one is refused later, with all else that is wrong.
         let kind = root.parameter(name).map_or(ParameterType::String, |p| p.kind);
-        let value = of_text(text, kind).map_err(|why| {
+        if map.contains_key(name) {
+            return Err(Error::new(format!("--param {name} is given twice")));
+        }
+        // `1` is a number; a task that writes it into a file may mean true by it.
+        let is_bool = matches!(text.as_str(), "true" | "True" | "false" | "False");
+        let read = match kind {
+            ParameterType::Boolean if !is_bool => Err(format!("'{text}' is no boolean")),
+            kind => of_text(text, kind),
+        };
+        let value = read.map_err(|why| {
             Error::new(format!("--param {name}: {why}; it is {}", kind.as_str())).hint(match kind {
                 ParameterType::List => format!("as in --param '{name}=[1, 2]'"),
                 ParameterType::Struct => format!("as in --param '{name}={{\"a\": 1}}'"),

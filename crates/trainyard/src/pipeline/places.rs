@@ -51,7 +51,7 @@ pub fn is_remote(uri: &str) -> bool {
 pub fn path_of_uri(uri: &str) -> Option<String> {
     for (scheme, mount) in MOUNTS {
         if let Some(rest) = uri.strip_prefix(scheme) {
-            let rest = rest.split(['?', '#']).next().unwrap_or(rest);
+            let rest = rest.split('?').next().unwrap_or(rest);
             return Some(format!("{mount}{rest}"));
         }
     }

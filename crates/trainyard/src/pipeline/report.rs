@@ -134,6 +134,7 @@ impl Driver<'_> {
     pub(super) fn step_ended(&mut self, node: InstanceId, end: &TaskEnd) -> Result<()> {
         let Some(live) = self.live.get(&node) else { return Ok(()) };
         let (name, log, started) = (live.name.clone(), live.log.clone(), live.started);
+        let from = live.from;
         let bytes = log.metadata().map_or(0, |m| m.len());
         let step = self.step_name(node);
         let millis = now().0 - started;
@@ -147,10 +148,10 @@ impl Driver<'_> {
             reason: end.reason.clone(),
             started: Some(started),
             millis,
-            pieces: vec![(0, bytes)],
+            pieces: vec![(from, bytes)],
         };
         self.journal.add_step(self.row.id, &row)?;
-        if self.ui.copies_logs() && bytes > 0 {
+        if self.ui.copies_logs() && bytes > from {
             self.journal.commit()?;
         }
         let report = StepReport { outcome: end.outcome, conclusion: end.outcome, reason: None };
@@ -198,6 +199,7 @@ impl Driver<'_> {
                     artifact: artifact.id,
                     run: self.row.id,
                     node: i64::from(node.0),
+                    attempt: self.row.attempt,
                     task: path.to_owned(),
                     input: input.clone(),
                     at: now().0,
@@ -214,11 +216,29 @@ impl Driver<'_> {
         path: &str,
         outputs: &mut Bundle,
     ) -> Result<()> {
+        let definition = self.semantics.definition(self.state.instance(node).plan);
+        let anew = match self.shared.pipeline.executor_of(definition) {
+            Some((_, Runs::Importer(importer))) => importer.reimport,
+            _ => true,
+        };
         for (name, list) in &mut outputs.artifacts {
             for artifact in list {
-                let local = self.shared.mirror.of(artifact).filter(|p| p.starts_with("/"));
-                let bytes = local.map_or(0, |p| size_of(&p));
                 let kind = &artifact.kind;
+                let kind = [&kind.schema_title, &kind.schema_uri, &kind.instance_schema]
+                    .into_iter()
+                    .find(|t| !t.is_empty())
+                    .cloned()
+                    .unwrap_or_default();
+                let metadata = artifact.metadata.to_string();
+                // What was imported before is the same artifact, by which equal tasks are known.
+                let known = match anew {
+                    true => None,
+                    false => self.journal.imported(&artifact.uri, &kind, &metadata)?,
+                };
+                if let Some(known) = known {
+                    artifact.id = known;
+                    continue;
+                }
                 artifact.id = self.journal.add_artifact(&PipelineArtifact {
                     id: 0,
                     run: self.row.id,
@@ -227,14 +247,10 @@ impl Driver<'_> {
                     task: path.to_owned(),
                     name: name.clone(),
                     uri: artifact.uri.clone(),
-                    kind: [&kind.schema_title, &kind.schema_uri, &kind.instance_schema]
-                        .into_iter()
-                        .find(|t| !t.is_empty())
-                        .cloned()
-                        .unwrap_or_default(),
-                    metadata: artifact.metadata.to_string(),
+                    kind,
+                    metadata,
                     digest: artifact.digest.clone(),
-                    bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
+                    bytes: artifact.bytes,
                     at: now().0,
                 })?;
             }
@@ -253,14 +269,5 @@ impl Driver<'_> {
         self.journal.commit()?;
         self.ui.show(&Show::RunEnded(&self.summary));
         Ok(())
-    }
-}
-
-/// Bytes of a file or of all files of a folder; nothing if there is none.
-fn size_of(path: &std::path::Path) -> u64 {
-    match path.symlink_metadata() {
-        Ok(meta) if meta.is_dir() => crate::host::workspace::size(path),
-        Ok(meta) => meta.len(),
-        Err(_) => 0,
     }
 }

@@ -19,6 +19,8 @@ fn parameters_are_checked_before_anything_runs() {
         (&["-p", "a=1", "-p", "b=maybe"], "'maybe' is no boolean"),
         (&["-p", "a=1", "-p", "c={}"], "'{}' is no JSON list"),
         (&["-p", "a"], "expected NAME=VALUE"),
+        (&["-p", "a=1", "-p", "b=1"], "'1' is no boolean"),
+        (&["-p", "a=1", "-p", "a=2"], "--param a is given twice"),
     ] {
         run(&repo, &file, args).exits(2).shows(message);
     }
@@ -42,7 +44,7 @@ fn each_failure_has_its_reason() {
         ("huge", "bytes; 1048576 are allowed"),
         ("killed", "it was killed (SIGKILL; perhaps it ran out of memory)"),
         ("no_program", "'no-such-program' is not on this machine"),
-        ("deadline", "its time was over"),
+        ("deadline", "its time was over after"),
     ] {
         run(&repo, &v2(name), &[]).exits(1).shows(reason);
     }

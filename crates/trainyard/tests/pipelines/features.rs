@@ -119,13 +119,35 @@ fn what_ran_before_stands_for_equal_tasks() {
     // What it made is gone, though not from the store.
     std::fs::remove_dir_all(repo.data.join("pipelines/artifacts")).unwrap();
     run(&repo, &v2("training"), &["-p", "n=1"]).exits(0).shows("prep: success: cached");
-    // Now it is: that is a miss, with its reason. What made no artifact still stands.
+    // Now it is: that is a miss, with its reason, and so is all that used it.
     repo.call(&["prune", "--pipelines"]).exits(0);
     run(&repo, &v2("training"), &["-p", "n=1"])
         .exits(0)
-        .shows("best: success: cached")
+        .shows("BEST [0.1] ['model 1']")
         .shows("installing once for all tasks");
     repo.call(&["view", "8"]).shows("cache miss: run 5 gave it, and");
+}
+
+/// A task is equal to another one if it was given the same artifact, not one of the same name.
+#[test]
+fn other_artifacts_are_other_inputs() {
+    let repo = project();
+    let file = v2("by_artifact");
+    assert_eq!(said(&run(&repo, &file, &["-p", "i=1"]), "GOT"), ["GOT model of data 1"]);
+    let again = run(&repo, &file, &["-p", "i=1"]);
+    again.exits(0).shows("3 cached");
+    assert_eq!(said(&run(&repo, &file, &["-p", "i=2"]), "GOT"), ["GOT model of data 2"]);
+}
+
+/// A task has its inputs for itself, as on a cluster: what it writes into them nobody else finds.
+#[test]
+fn a_changed_input_is_as_it_was_for_others() {
+    let repo = project();
+    for _ in 0..2 {
+        let ran = run(&repo, &v2("in_place"), &[]);
+        assert_eq!(said(&ran, "GOT"), ["GOT data 1"]);
+    }
+    repo.call(&["view"]).shows("it wrote into its input 'data'");
 }
 
 #[test]
@@ -137,6 +159,9 @@ fn imported_artifacts() {
     run(&repo, &v2("imports"), &["-p", &uri, "-p", "source=here"])
         .exits(0)
         .shows(&format!("IMPORTED {} {{'n': 1, 'source': 'here'}} what was there", file.display()));
+    // Not imported anew, it is the same artifact, and who used it is equal.
+    run(&repo, &v2("imports"), &["-p", &uri, "-p", "source=here"]).exits(0).shows("1 cached");
+    run(&repo, &v2("imports"), &["-p", &uri, "-p", "source=there"]).exits(0).shows("IMPORTED");
 }
 
 #[test]

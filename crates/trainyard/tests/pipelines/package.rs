@@ -62,6 +62,10 @@ fn what_is_wrong_has_its_place() {
             "schemaVersion: 2.1.0\npipelineInfo: {name: x}\nroot: {dag: {}}\n---\nschemaVersion: 2.1.0\npipelineInfo: {name: y}\nroot: {dag: {}}\n",
             "a second pipeline stands in the file",
         ),
+        (
+            "schemaVersion: 2.1.0\npipelineInfo: {name: ../..}\nroot: {dag: {tasks: {../a: {componentRef: {name: c}}}}}\ncomponents: {c: {executorLabel: e, outputDefinitions: {artifacts: {a/b: {artifactType: {schemaTitle: system.Artifact, schemaVersion: 0.0.1}}}}}}\ndeploymentSpec: {executors: {e: {container: {image: x}}}}\n",
+            "the pipeline is called '../..'",
+        ),
         ("a: [1\n", "This is not valid YAML"),
         (
             "apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nspec: {entrypoint: x, templates: [{name: x, script: {}}]}\n",

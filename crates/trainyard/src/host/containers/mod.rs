@@ -26,6 +26,7 @@ use trainyard_services::{Door, Doors};
 
 pub use door::open as open_door;
 pub use engines::Engines;
+pub use owner::owner;
 pub use paths::{EXTERNALS, PathMap};
 pub use shell::KeptContainer;
 

@@ -64,16 +64,21 @@ impl JobContainers {
         map: &PathMap,
         folders: &[&str],
     ) -> Option<GiveBack> {
-        let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-        let owner = match (uid, engine.rootless) {
-            (0, _) => return None,
-            // The container's root is this user.
-            (_, true) => "0:0".to_owned(),
-            (_, false) => format!("{uid}:{gid}"),
-        };
+        let owner = owner(engine)?;
         let places = folders.iter().map(|f| PathBuf::from(map.outside(f))).collect();
         let folders = folders.iter().map(|f| (*f).to_owned()).collect();
         Some(GiveBack { owner, folders, places })
+    }
+}
+
+/// Who this machine's user is in containers of an engine; none for root, who may do all anyway.
+pub fn owner(engine: &Engine) -> Option<String> {
+    let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    match (uid, engine.rootless) {
+        (0, _) => None,
+        // The container's root is this user.
+        (_, true) => Some("0:0".to_owned()),
+        (_, false) => Some(format!("{uid}:{gid}")),
     }
 }
 

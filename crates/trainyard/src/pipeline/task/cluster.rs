@@ -162,9 +162,8 @@ impl Work<'_> {
                 super::uuid(&facts.uuid, self.assignment.node, self.assignment.attempt)
             }
             "metadata.namespace" => "default".to_owned(),
-            "spec.nodeName" | "status.hostIP" | "status.podIP" => {
-                rustix::system::uname().nodename().to_string_lossy().into_owned()
-            }
+            "status.hostIP" | "status.podIP" => "127.0.0.1".to_owned(),
+            "spec.nodeName" => rustix::system::uname().nodename().to_string_lossy().into_owned(),
             "spec.serviceAccountName" => "default".to_owned(),
             field => match of("labels").or_else(|| of("annotations")) {
                 Some(value) => value,

@@ -28,6 +28,7 @@ impl Work<'_> {
         container: &Container,
         inputs: &Bundle,
         place: Place,
+        laid: &[Mount],
     ) -> Result<Fixed, String> {
         let mut fixed = Fixed::default();
         let mirror = &self.assignment.shared.mirror;
@@ -52,6 +53,11 @@ impl Work<'_> {
                         .rewrite
                         .push((path.path.clone(), source.to_string_lossy().into_owned())),
                 }
+                continue;
+            }
+            // In a volume it is where the volume is.
+            if let Some(there) = super::outside(&inner, laid) {
+                fixed.found.push((path.of, path.name.clone(), there));
                 continue;
             }
             let parent = inner.parent().unwrap_or(Path::new("/")).to_owned();
@@ -104,9 +110,11 @@ impl Work<'_> {
             };
             let Some(target) = self.assignment.shared.mirror.of(artifact) else { continue };
             let failed = |e: std::io::Error| format!("its output '{name}': {e}");
-            if std::fs::rename(there, &target).is_err() {
+            // What is in a volume stays there.
+            let own = there.starts_with(&self.folder.root);
+            if !own || std::fs::rename(there, &target).is_err() {
                 let copied = match there.is_dir() {
-                    true => crate::host::copy::copy_tree(there, &target),
+                    true => crate::host::copy::copy_whole(there, &target),
                     false => crate::host::copy::copy_file(there, &target, 0o644),
                 };
                 copied.map_err(failed)?;

@@ -93,7 +93,10 @@ def serve(channel, module):
                     break
                 if pid in waiting:
                     told = waiting.pop(pid)
-                    os.write(told, struct.pack("<i", status))
+                    try:
+                        os.write(told, struct.pack("<i", status))
+                    except OSError:
+                        pass  # nobody asks for it any more
                     os.close(told)
         if channel in ready:
             head, descriptors, _, _ = socket.recv_fds(channel, 4, 2)
@@ -108,7 +111,13 @@ def serve(channel, module):
                 text += piece
             output, told = descriptors
             request = json.loads(text)
-            pid = os.fork()
+            try:
+                pid = os.fork()
+            except OSError:
+                os.close(output)
+                os.close(told)
+                channel.sendall(struct.pack("<i", 0))
+                continue
             if not pid:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)

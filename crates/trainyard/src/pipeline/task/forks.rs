@@ -29,6 +29,8 @@ type Key = (PathBuf, &'static str);
 #[derive(Debug, Default)]
 pub struct Forks {
     servers: Mutex<BTreeMap<Key, Option<Arc<Server>>>>,
+    /// Those that take no more tasks, and whose tasks may still run.
+    retired: Mutex<Vec<Arc<Server>>>,
 }
 
 #[derive(Debug)]
@@ -107,15 +109,34 @@ pub(super) struct Start<'a> {
 
 impl Forks {
     /// Starts a function; none where no server can be had, and the command is to be started as it is.
-    pub(super) fn start(&self, function: &Function<'_>, start: &Start<'_>) -> Option<Running> {
-        let server = self.server(function.module, start)?;
-        let begun = server.ask(function, start);
-        if begun.is_err() {
-            // It has ended, or never came to listen: the next task has another one.
-            let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-            servers.insert((start.environment.to_owned(), function.module), None);
+    ///
+    /// # Errors
+    /// In words, where nobody knows whether it was started.
+    pub(super) fn start(
+        &self,
+        function: &Function<'_>,
+        start: &Start<'_>,
+    ) -> Result<Option<Running>, String> {
+        let Some(server) = self.server(function.module, start) else { return Ok(None) };
+        match server.ask(function, start) {
+            Ok(begun) => Ok(begun),
+            Err(failed) => {
+                // It has ended, or never came to listen: later tasks are started as they are.
+                let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+                servers.insert((start.environment.to_owned(), function.module), None);
+                self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(server);
+                match failed {
+                    Failed::NotAsked => Ok(None),
+                    Failed::Unknown(error) => Err(format!("what starts it has ended: {error}")),
+                }
+            }
         }
-        begun.ok()
+    }
+
+    /// Ends the Pythons; no task runs any more.
+    pub fn close(&self) {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn server(&self, module: &'static str, start: &Start<'_>) -> Option<Arc<Server>> {
@@ -154,25 +175,41 @@ fn begin(module: &str, start: &Start<'_>) -> std::io::Result<Server> {
     Ok(Server { channel: Mutex::new(own), child: Mutex::new(child) })
 }
 
+/// Why a server gave no process.
+enum Failed {
+    /// It never had the whole of the request.
+    NotAsked,
+    /// It had it, and did not answer.
+    Unknown(std::io::Error),
+}
+
 impl Server {
-    fn ask(&self, function: &Function<'_>, start: &Start<'_>) -> std::io::Result<Running> {
+    /// None where it could not fork, or no descriptors are left: nothing has begun then.
+    fn ask(&self, function: &Function<'_>, start: &Start<'_>) -> Result<Option<Running>, Failed> {
         let env: BTreeMap<&str, &str> =
             start.env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         let request = serde_json::to_vec(&serde_json::json!({
             "source": function.source, "args": function.args, "env": env, "folder": start.folder,
             "doors": start.doors,
-        }))?;
-        let (output, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        rustix::fs::fcntl_setfl(&output, rustix::fs::OFlags::NONBLOCK)?;
-        let (status, told) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        }));
+        let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
+        let (Ok(request), Ok((output, write)), Ok((status, told))) = (request, pipe(), pipe())
+        else {
+            return Ok(None);
+        };
+        let Ok(size) = u32::try_from(request.len()) else { return Ok(None) };
+        if rustix::fs::fcntl_setfl(&output, rustix::fs::OFlags::NONBLOCK).is_err() {
+            return Ok(None);
+        }
         let mut channel = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
-        let size = u32::try_from(request.len()).map_err(std::io::Error::other)?.to_le_bytes();
-        send_with(&channel, &size, [&write, &told])?;
-        channel.write_all(&request)?;
+        send_with(&channel, &size.to_le_bytes(), [&write, &told])
+            .and_then(|()| channel.write_all(&request))
+            .map_err(|_| Failed::NotAsked)?;
         let mut pid = [0; 4];
-        channel.read_exact(&mut pid)?;
+        channel.read_exact(&mut pid).map_err(Failed::Unknown)?;
         drop((write, told));
-        Running::forked(i32::from_le_bytes(pid), status, output)
+        // None: it could not fork.
+        Ok(Running::forked(i32::from_le_bytes(pid), status, output).ok())
     }
 }
 

@@ -10,7 +10,7 @@ use trainyard_pipeline::{Container, install};
 use super::cards::Asked;
 use super::forks::{Start, changes_the_start, function};
 use super::process::{Ended, follow};
-use super::python::{say, version_of};
+use super::python::{Making, say, version_of};
 use super::{TaskProcess, Work};
 use crate::host::cgroup::Group;
 use crate::host::environment::{get, set, which};
@@ -20,22 +20,9 @@ use crate::pipeline::mounts::{Mount, are_possible, arguments};
 impl Work<'_> {
     /// Runs it in an environment of Python of its own kind.
     pub(super) fn on_host(&mut self, process: TaskProcess<'_>) -> Result<Ended, String> {
-        let TaskProcess { container, command, env: own, limit, mounts, open, .. } = process;
+        let TaskProcess { container, command, env: own, limit, mounts, open, platform } = process;
         let limits = self.limits()?;
         let shared = Arc::clone(&self.assignment.shared);
-        let cards = match limits.cards {
-            0 => None,
-            count => match shared.cards.take(count, self.assignment.control.wake.as_fd()) {
-                Asked::Taken(taken) => Some(taken),
-                Asked::Stopped => return Ok(Ended::Stopped),
-                Asked::Short(all) => {
-                    self.notes.push(format!(
-                        "it asks for {count} accelerators, and this machine has {all}: it runs without"
-                    ));
-                    None
-                }
-            },
-        };
         let mut group = None;
         if limits.cpus.is_some() || limits.memory.is_some() {
             match Group::make(limits.memory, limits.cpus) {
@@ -44,6 +31,12 @@ impl Work<'_> {
                     "its limits of CPU and memory are not held: {why} (--executor container holds them)"
                 )),
             }
+        }
+        if !platform.user.is_empty() {
+            self.notes.push(format!(
+                "it runs as this machine's user, not as {}: --executor container has users",
+                platform.user
+            ));
         }
         let mut env = shared.env.clone();
         let found = install(&command);
@@ -61,14 +54,30 @@ impl Work<'_> {
                 say(&mut self.log, &why);
                 self.notes.push(why);
             }
-            let folder =
-                shared.pythons.environment(&shared.data, &interpreter, &lines, &mut self.log)?;
+            let control = &self.assignment.control;
+            let mut making = Making { log: &mut self.log, control, env: &shared.env };
+            let made =
+                shared.pythons.environment(&shared.data, &interpreter, &lines, &mut making)?;
+            let Some(folder) = made else { return Ok(Ended::Stopped) };
             let bin = folder.join("bin");
             let path = format!("{}:{}", bin.display(), get(&env, "PATH").unwrap_or_default());
             set(&mut env, "PATH", &path);
             set(&mut env, "VIRTUAL_ENV", &folder.to_string_lossy());
             environment = Some(folder);
         }
+        let cards = match limits.cards {
+            0 => None,
+            count => match shared.cards.take(count, self.assignment.control.wake.as_fd()) {
+                Asked::Taken(taken) => Some(taken),
+                Asked::Stopped => return Ok(Ended::Stopped),
+                Asked::Short(all) => {
+                    self.notes.push(format!(
+                        "it asks for {count} accelerators, and this machine has {all}: it runs without"
+                    ));
+                    None
+                }
+            },
+        };
         set(&mut env, "TMPDIR", &self.folder.temp().to_string_lossy());
         if let Some(cards) = &cards {
             set(&mut env, "CUDA_VISIBLE_DEVICES", &cards.list());
@@ -90,7 +99,10 @@ impl Work<'_> {
                     folder: &self.folder.root,
                     doors: &doors,
                 };
-                shared.forks.start(&function, &start)
+                match shared.forks.start(&function, &start) {
+                    Ok(running) => running,
+                    Err(why) => return Ok(Ended::Exit(Exit::NotStarted(why))),
+                }
             }
             _ => None,
         };

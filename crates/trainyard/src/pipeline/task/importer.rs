@@ -2,11 +2,13 @@
 //! (`importer_launcher.go`); unless it is to be in the workspace, where it is brought.
 
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::{Component as PathPart, Path, PathBuf};
+use std::sync::PoisonError;
 
 use serde_json::Value as Json;
 use trainyard_model::Outcome;
 use trainyard_pipeline::{Artifact, Bundle, Component, ImportUri, Importer, fill};
+use trainyard_remote::RemoteError;
 
 use super::{Assignment, TaskEnd};
 use crate::pipeline::places::{is_remote, path_of_uri};
@@ -53,7 +55,8 @@ pub(super) fn import(
                 }
                 artifact.metadata["_kfp_workspace"] = Json::Bool(true);
             }
-            Err(why) => return TaskEnd::failed(why),
+            Err(Unbrought::Stopped) => return super::remote::stopped(),
+            Err(Unbrought::Failed(why)) => return TaskEnd::failed(why),
         }
     }
     let mut outputs = Bundle::default();
@@ -61,15 +64,35 @@ pub(super) fn import(
     TaskEnd { outcome: Outcome::Success, reason: String::new(), outputs, notes: Vec::new() }
 }
 
-/// Brings an artifact into the workspace of the run (`LocalWorkspacePathForURI`).
-fn bring(assignment: &Assignment, artifact: &Artifact) -> Result<PathBuf, String> {
+/// Why an artifact is not in the workspace.
+enum Unbrought {
+    Stopped,
+    Failed(String),
+}
+
+impl From<String> for Unbrought {
+    fn from(why: String) -> Unbrought {
+        Unbrought::Failed(why)
+    }
+}
+
+/// Brings an artifact into the workspace of the run (`LocalWorkspacePathForURI`). What is not whole is
+/// not there.
+fn bring(assignment: &Assignment, artifact: &Artifact) -> Result<PathBuf, Unbrought> {
     let shared = &assignment.shared;
     let uri = &artifact.uri;
     if shared.facts.workspace.is_empty() {
-        return Err("it is to be brought into the workspace, and the pipeline has none".into());
+        let why = "it is to be brought into the workspace, and the pipeline has none";
+        return Err(why.to_owned().into());
     }
     let path = path_of_uri(uri).ok_or_else(|| format!("{uri} cannot be brought here"))?;
-    let target = Path::new(&shared.facts.workspace).join(".artifacts").join(&path[1..]);
+    let below = Path::new(path.trim_start_matches('/'));
+    if below.components().any(|c| !matches!(c, PathPart::Normal(_))) {
+        return Err(format!("{uri} leads out of the workspace").into());
+    }
+    let target = Path::new(&shared.facts.workspace).join(".artifacts").join(below);
+    let turn = shared.stores.turn(&target);
+    let _mine = turn.lock().unwrap_or_else(PoisonError::into_inner);
     if target.exists() {
         return Ok(target);
     }
@@ -77,16 +100,23 @@ fn bring(assignment: &Assignment, artifact: &Artifact) -> Result<PathBuf, String
         let stop = Some(assignment.control.wake.as_fd());
         return match shared.stores.open(shared)?.fetch(uri, &target, stop) {
             Ok(Some(_)) => Ok(target),
-            Ok(None) => Err(format!("there is nothing at {uri}")),
-            Err(error) => Err(format!("it cannot be brought here: {error}")),
+            Ok(None) => Err(format!("there is nothing at {uri}").into()),
+            Err(RemoteError::Stopped) => Err(Unbrought::Stopped),
+            Err(error) => Err(format!("it cannot be brought here: {error}").into()),
         };
     }
+    if shared.kept.bring(uri, &target)? {
+        return Ok(target);
+    }
     let source = Path::new(&path);
-    let parent = target.parent().unwrap_or(Path::new("/"));
-    let copied = std::fs::create_dir_all(parent).and_then(|()| match source.is_dir() {
-        true => crate::host::copy::copy_tree(source, &target),
-        false => crate::host::copy::copy_file(source, &target, 0o644),
-    });
-    copied.map_err(|e| format!("{uri} cannot be brought here: {e}"))?;
+    let failed = |e: std::io::Error| format!("{uri} cannot be brought here: {e}");
+    let part = target.with_extension("part");
+    crate::host::workspace::remove(&part);
+    std::fs::create_dir_all(target.parent().unwrap_or(Path::new("/"))).map_err(failed)?;
+    let copied = match source.is_dir() {
+        true => crate::host::copy::copy_whole(source, &part),
+        false => crate::host::copy::copy_file(source, &part, 0o644),
+    };
+    copied.and_then(|()| std::fs::rename(&part, &target)).map_err(failed)?;
     Ok(target)
 }

@@ -246,7 +246,7 @@ impl Work<'_> {
         let given = self.given(&platform, place)?;
         env.splice(0..0, given.env);
         let limit = platform.seconds.map(Duration::from_secs);
-        let fixed = self.fixed(container, &inputs, place)?;
+        let fixed = self.fixed(container, &inputs, place, &given.mounts)?;
         for (of, name, there) in &fixed.found {
             if *of == PathOf::OutputParameter
                 && let Some(output) = self.outputs.parameters.iter_mut().find(|(n, ..)| n == name)
@@ -264,13 +264,16 @@ impl Work<'_> {
             mounts.extend(shared.mirror.mounts().map_err(|e| format!("its folders: {e}"))?);
         }
         let open = fixed.open.clone();
+        let laid = mounts.clone();
+        let stamps = self.stamps(&inputs);
         let process =
             TaskProcess { container, command, env, limit, mounts, open, platform: &platform };
         let ended = match place {
             Place::Host => self.on_host(process)?,
             Place::Container => self.in_container(process)?,
         };
-        let mut end = self.ended(ended);
+        self.restore(stamps);
+        let mut end = self.ended(ended, limit);
         if end.outcome == Outcome::Success
             && let Err(why) = self.settle(&fixed)
         {
@@ -278,7 +281,7 @@ impl Work<'_> {
         }
         self.clear_places(&made);
         if end.outcome == Outcome::Success
-            && let Err(why) = self.bring_home(&mut end.outputs, place)
+            && let Err(why) = self.bring_home(&mut end.outputs, place, &laid)
         {
             (end.outcome, end.reason) = (Outcome::Failure, why);
         }
@@ -318,7 +321,12 @@ impl Work<'_> {
 
     /// Puts each artifact where its address says it is: a process may have known another address of it,
     /// or have chosen a path of its own.
-    fn bring_home(&mut self, outputs: &mut Bundle, place: Place) -> Result<(), String> {
+    fn bring_home(
+        &mut self,
+        outputs: &mut Bundle,
+        place: Place,
+        laid: &[Mount],
+    ) -> Result<(), String> {
         let mirror = &self.assignment.shared.mirror;
         for artifact in outputs.artifacts.values_mut().flatten() {
             if let Some(uri) = mirror.uri_of(&artifact.uri) {
@@ -327,22 +335,30 @@ impl Work<'_> {
             if artifact.custom_path.is_empty() {
                 continue;
             }
-            let from = PathBuf::from(std::mem::take(&mut artifact.custom_path));
+            let said = PathBuf::from(std::mem::take(&mut artifact.custom_path));
+            let from = match outside(&said, laid) {
+                Some(from) => from,
+                // What else a container writes goes with it, and what this machine has there is not its.
+                None if place == Place::Container && !said.starts_with(&self.folder.root) => {
+                    return Err(format!(
+                        "its output '{}' is at {}, which goes with its container: write it to its own path, or to a volume",
+                        artifact.name,
+                        said.display()
+                    ));
+                }
+                None => said,
+            };
             let Some(to) = mirror.of(artifact).filter(|to| *to != from) else { continue };
             let failed = |why: &str| {
                 format!("its output '{}' is at {}, {why}", artifact.name, from.display())
             };
             if !from.exists() {
-                if place == Place::Container {
-                    return Err(failed(
-                        "which is in its container: write it to its own path, or to a volume",
-                    ));
-                }
+                self.notes.push(failed("as it says, and nothing is there"));
                 continue;
             }
             let parent = to.parent().unwrap_or(Path::new("/"));
             let copied = std::fs::create_dir_all(parent).and_then(|()| match from.is_dir() {
-                true => crate::host::copy::copy_tree(&from, &to),
+                true => crate::host::copy::copy_whole(&from, &to),
                 false => crate::host::copy::copy_file(&from, &to, 0o644),
             });
             copied.map_err(|e| failed(&format!("and cannot be copied: {e}")))?;
@@ -394,7 +410,7 @@ impl Work<'_> {
         }
     }
 
-    fn ended(&mut self, ended: Ended) -> TaskEnd {
+    fn ended(&mut self, ended: Ended, limit: Option<Duration>) -> TaskEnd {
         let mut end = TaskEnd {
             outcome: Outcome::Success,
             reason: String::new(),
@@ -430,7 +446,9 @@ impl Work<'_> {
                 );
             }
             Ended::TimedOut => {
-                (end.outcome, end.reason) = (Outcome::TimedOut, "its time was over".into());
+                // A pod whose time is over has failed.
+                let after = limit.map_or_else(String::new, |l| format!(" after {} s", l.as_secs()));
+                (end.outcome, end.reason) = (Outcome::Failure, format!("its time was over{after}"));
             }
         }
         end
@@ -462,6 +480,13 @@ fn read(path: &Path) -> Option<Result<String, String>> {
         Err(error) => return Some(Err(format!("{name} cannot be read: {error}"))),
     };
     Some(String::from_utf8(bytes).map_err(|_| format!("{name} is no text")))
+}
+
+/// The place on this machine of a path within what is laid for a process; none for other paths.
+fn outside(path: &Path, laid: &[Mount]) -> Option<PathBuf> {
+    let within = laid.iter().filter(|m| path.starts_with(&m.target));
+    let mount = within.max_by_key(|m| m.target.components().count())?;
+    Some(mount.source.join(path.strip_prefix(&mount.target).ok()?))
 }
 
 /// Where a task runs.

@@ -54,10 +54,12 @@ pub fn follow(
         if let Some((exit, at)) = &exit
             && (running.output.is_none() || at.elapsed() >= DRAIN)
         {
-            // Whatever still holds its output is not waited for any longer.
+            // Whatever still holds its output is not waited for any longer, and what it left behind ends
+            // with it, as in a pod.
             if running.output.is_some() {
                 running.kill_tree();
             }
+            running.kill_left_behind();
             return match (why, lost_log) {
                 (Some(why), _) => why,
                 (None, true) => Ended::Exit(Exit::NotStarted("its log cannot be written".into())),
@@ -94,10 +96,8 @@ pub fn follow(
                 fds.push(PollFd::from_borrowed_fd(running.ended_fd(), PollFlags::IN));
                 kinds.push(1);
             }
-            if why.is_none() {
-                fds.push(PollFd::from_borrowed_fd(control.wake.as_fd(), PollFlags::IN));
-                kinds.push(2);
-            }
+            fds.push(PollFd::from_borrowed_fd(control.wake.as_fd(), PollFlags::IN));
+            kinds.push(2);
             let _ = poll(&mut fds, timeout.as_ref());
             for (fd, kind) in fds.iter().zip(kinds) {
                 if !fd.revents().is_empty() {
@@ -122,8 +122,12 @@ pub fn follow(
             kill_at = None;
         }
         if woken {
-            let force = control.orders.try_recv().unwrap_or(true);
-            why = Some(Ended::Stopped);
+            // One byte an order; with all of them read, the next one wakes again.
+            let mut bytes = [0; 16];
+            let _ = rustix::io::read(&control.wake, &mut bytes);
+            let orders: Vec<bool> = control.orders.try_iter().collect();
+            let force = orders.is_empty() || orders.contains(&true);
+            why.get_or_insert(Ended::Stopped);
             if force {
                 running.kill_tree()
             } else {

@@ -2,13 +2,20 @@
 //! once, shared by all tasks that ask for the same, apart from everything that is the user's own.
 
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use trainyard_job::Exit;
 
 use sha2::{Digest, Sha256};
 
+use super::process::{Control, Ended, follow};
 use crate::builtin::python::{Interpreter, interpreters, make_environment};
+use crate::host::environment::set;
+use crate::host::process::start;
 use crate::paths::create_dir;
 
 /// What is found on this machine, looked for once.
@@ -81,14 +88,15 @@ impl Pythons {
         }
     }
 
-    /// The folder of an environment, made if it is not there. `log` is told what is done.
-    pub fn environment(
+    /// The folder of an environment, made if it is not there; none if the task was told to stop
+    /// meanwhile. `log` is told what is done, and `env` is what pip has.
+    pub(super) fn environment(
         &self,
         data: &Path,
         interpreter: &Interpreter,
         lines: &[Vec<String>],
-        log: &mut File,
-    ) -> Result<PathBuf, String> {
+        making: &mut Making<'_>,
+    ) -> Result<Option<PathBuf>, String> {
         let mut hash = Sha256::new();
         hash.update(interpreter.path.to_string_lossy().as_bytes());
         hash.update(interpreter.text.as_bytes());
@@ -103,66 +111,96 @@ impl Pythons {
         let folder = data.join("environments").join(name);
         let known = |list: &Vec<PathBuf>| list.contains(&folder);
         if known(&self.ready.lock().unwrap_or_else(PoisonError::into_inner)) {
-            return Ok(folder);
+            return Ok(Some(folder));
         }
         let mark = folder.join(".complete");
-        if !mark.exists() {
-            self.make(&folder, interpreter, lines, log)?;
+        if !mark.exists() && !make(&folder, interpreter, lines, making)? {
+            return Ok(None);
         }
         self.ready.lock().unwrap_or_else(PoisonError::into_inner).push(folder.clone());
-        Ok(folder)
+        Ok(Some(folder))
     }
+}
 
-    fn make(
-        &self,
-        folder: &Path,
-        interpreter: &Interpreter,
-        lines: &[Vec<String>],
-        log: &mut File,
-    ) -> Result<(), String> {
+/// What the making of an environment is given.
+pub(super) struct Making<'a> {
+    /// The task's log.
+    pub(super) log: &'a mut File,
+    /// How the task is told to stop.
+    pub(super) control: &'a Control,
+    /// What pip has.
+    pub(super) env: &'a [(String, String)],
+}
+
+/// How often a task that waits for an environment looks whether it is there.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Waits for a lock; false if the task is told to stop.
+fn wait_for(lock: &File, control: &Control) -> Result<bool, std::io::Error> {
+    loop {
+        match rustix::fs::flock(lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
+            Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut told = [PollFd::from_borrowed_fd(control.wake.as_fd(), PollFlags::IN)];
+        let timeout = rustix::fs::Timespec::try_from(LOOK).ok();
+        if poll(&mut told, timeout.as_ref()).is_ok_and(|n| n > 0) {
+            return Ok(false);
+        }
+    }
+}
+
+/// Makes an environment; false if the task was told to stop.
+fn make(
+    folder: &Path,
+    interpreter: &Interpreter,
+    lines: &[Vec<String>],
+    making: &mut Making<'_>,
+) -> Result<bool, String> {
+    {
         let parent = folder.parent().unwrap_or(Path::new("/"));
         create_dir(parent).map_err(|e| e.message)?;
         let lock_path = folder.with_extension("lock");
         let failed = |what: &dyn std::fmt::Display| format!("no environment for it: {what}");
         let lock = File::create(&lock_path).map_err(|e| failed(&e))?;
         // Whoever has it makes it; the others find it made.
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
-            .map_err(|e| failed(&e))?;
+        if !wait_for(&lock, making.control).map_err(|e| failed(&e))? {
+            return Ok(false);
+        }
         let mark = folder.join(".complete");
         if mark.exists() {
-            return Ok(());
+            return Ok(true);
         }
         let _ = std::fs::remove_dir_all(folder);
         make_environment(interpreter, folder).map_err(|e| failed(&e.message))?;
         let python = folder.join("bin/python3");
         for line in lines {
             let words = line.join(" ");
-            say(log, &format!("installing once for all tasks that ask for it: {words}"));
-            let (out, err) = match (log.try_clone(), log.try_clone()) {
-                (Ok(out), Ok(err)) => (Stdio::from(out), Stdio::from(err)),
-                _ => (Stdio::null(), Stdio::null()),
-            };
-            let status = Command::new(&python)
-                .args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input"])
-                .args(line)
-                .env_remove("PYTHONPATH")
-                .env_remove("PYTHONHOME")
-                .env("PIP_ROOT_USER_ACTION", "ignore")
-                .stdin(Stdio::null())
-                .stdout(out)
-                .stderr(err)
-                .status();
-            match status {
-                Ok(status) if status.success() => {}
-                Ok(status) => {
+            say(making.log, &format!("installing once for all tasks that ask for it: {words}"));
+            let mut env = making.env.to_vec();
+            set(&mut env, "PIP_ROOT_USER_ACTION", "ignore");
+            set(&mut env, "VIRTUAL_ENV", &folder.to_string_lossy());
+            let args = ["-m", "pip", "install", "--disable-pip-version-check", "--no-input"];
+            let args: Vec<String> =
+                args.into_iter().map(str::to_owned).chain(line.iter().cloned()).collect();
+            let mut running = start(&python, &args, &env, folder).map_err(|e| failed(&e))?;
+            let why = match follow(&mut running, making.log, making.control, None) {
+                Ended::Exit(Exit::Code(0)) => continue,
+                Ended::Exit(Exit::Code(code)) => format!("exit code {code}"),
+                Ended::Exit(Exit::Signal(signal)) => format!("signal {signal}"),
+                Ended::Exit(Exit::NotStarted(why)) => why,
+                Ended::Stopped | Ended::TimedOut | Ended::OutOfMemory(_) => {
                     let _ = std::fs::remove_dir_all(folder);
-                    return Err(format!("pip could not install {words} ({status})"));
+                    return Ok(false);
                 }
-                Err(error) => return Err(failed(&error)),
-            }
+            };
+            let _ = std::fs::remove_dir_all(folder);
+            return Err(format!("pip could not install {words} ({why})"));
         }
         std::fs::write(&mark, lines.iter().map(|l| l.join(" ")).collect::<Vec<_>>().join("\n"))
-            .map_err(|e| failed(&e))
+            .map_err(|e| failed(&e))?;
+        Ok(true)
     }
 }
 

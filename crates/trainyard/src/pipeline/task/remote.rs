@@ -34,11 +34,46 @@ impl Stores {
         opened.as_ref().map_err(Clone::clone)
     }
 
-    fn turn(&self, path: &Path) -> Arc<Mutex<()>> {
+    pub(super) fn turn(&self, path: &Path) -> Arc<Mutex<()>> {
         let mut coming = self.coming.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(coming.entry(path.to_owned()).or_default())
     }
 }
+
+/// Bytes of a file or of all files of a folder; none if nothing is there.
+fn size_of(path: &Path) -> i64 {
+    let bytes = match path.symlink_metadata() {
+        Ok(meta) if meta.is_dir() => crate::host::workspace::size(path),
+        Ok(meta) => meta.len(),
+        Err(_) => 0,
+    };
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+/// Files by which it is judged whether a task changed an input.
+const MAX_LOOKED_AT: usize = 10_000;
+
+/// What changes when a file or a folder is written to: times and sizes.
+fn stamp(path: &Path) -> Vec<(PathBuf, i64, i64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let (mut open, mut found) = (vec![path.to_owned()], Vec::new());
+    while let Some(path) = open.pop() {
+        let Ok(meta) = path.symlink_metadata() else { continue };
+        if meta.is_dir() {
+            let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
+            open.extend(entries.map(|e| e.path()));
+        }
+        found.push((path, meta.mtime(), meta.mtime_nsec(), meta.len()));
+        if found.len() >= MAX_LOOKED_AT {
+            break;
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Inputs of a task as they were before it.
+pub(super) type Stamps = Vec<(String, String, PathBuf, Vec<(PathBuf, i64, i64, u64)>)>;
 
 /// Opens the stores that `trainyard.toml` describes; `directory` is where it is.
 pub fn open_remote(
@@ -65,7 +100,7 @@ pub fn open_remote(
     Remote::new(settings).map_err(|e| e.to_string())
 }
 
-fn stopped() -> TaskEnd {
+pub(super) fn stopped() -> TaskEnd {
     TaskEnd { outcome: Outcome::Cancelled, ..TaskEnd::failed("the run was cancelled") }
 }
 
@@ -81,13 +116,45 @@ impl Work<'_> {
         let shared = Arc::clone(&self.assignment.shared);
         for artifact in inputs.artifacts.values().flatten() {
             let place = shared.mirror.of(artifact).filter(|_| shared.kept.is_own(&artifact.uri));
-            if let Some(place) = place.filter(|p| !p.exists())
-                && shared.kept.bring(&artifact.uri, &place)?
-            {
+            let Some(place) = place else { continue };
+            let turn = shared.stores.turn(&place);
+            let _mine = turn.lock().unwrap_or_else(PoisonError::into_inner);
+            if !place.exists() && shared.kept.bring(&artifact.uri, &place)? {
                 say(&mut self.log, &format!("brought {} from the store", artifact.uri));
             }
         }
         Ok(())
+    }
+
+    /// How the inputs stand that others have, too.
+    pub(super) fn stamps(&self, inputs: &Bundle) -> Stamps {
+        let shared = &self.assignment.shared;
+        let mut stamps = Stamps::new();
+        for (name, list) in &inputs.artifacts {
+            for artifact in list {
+                let Some(place) = shared.mirror.of(artifact) else { continue };
+                let ours = shared.kept.is_own(&artifact.uri) || is_remote(&artifact.uri);
+                if ours && artifact.custom_path.is_empty() {
+                    let stamp = stamp(&place);
+                    stamps.push((name.clone(), artifact.uri.clone(), place, stamp));
+                }
+            }
+        }
+        stamps
+    }
+
+    /// On a cluster a task has its inputs for itself. One that wrote into them here has them taken away
+    /// again: the next task gets what was made.
+    pub(super) fn restore(&mut self, stamps: Stamps) {
+        for (name, uri, place, before) in stamps {
+            if stamp(&place) == before {
+                continue;
+            }
+            crate::host::workspace::remove(&place);
+            self.notes.push(format!(
+                "it wrote into its input '{name}': other tasks find {uri} as it was made"
+            ));
+        }
     }
 
     /// Brings the inputs. An end if it was told to stop meanwhile.
@@ -136,6 +203,8 @@ impl Work<'_> {
         let shared = Arc::clone(&self.assignment.shared);
         for artifact in end.outputs.artifacts.values_mut().flatten() {
             if !is_remote(&artifact.uri) && !shared.kept.is_own(&artifact.uri) {
+                let place = shared.mirror.of(artifact).filter(|p| p.starts_with("/"));
+                artifact.bytes = place.map_or(0, |p| size_of(&p));
                 continue;
             }
             let Some(path) = shared.mirror.of(artifact) else { continue };
@@ -144,7 +213,10 @@ impl Work<'_> {
             }
             if !is_remote(&artifact.uri) {
                 match shared.kept.keep(&artifact.uri, &path) {
-                    Ok(kept) => artifact.digest = kept.sha256,
+                    Ok(kept) => {
+                        artifact.digest = kept.sha256;
+                        artifact.bytes = i64::try_from(kept.size).unwrap_or(i64::MAX);
+                    }
                     Err(why) => {
                         *end = TaskEnd::failed(format!("its output cannot be kept: {why}"));
                         return;
@@ -157,6 +229,7 @@ impl Work<'_> {
                 shared.stores.open(&shared).map(|remote| remote.keep(&path, &artifact.uri, stop));
             match kept {
                 Ok(Ok(count)) => {
+                    artifact.bytes = i64::try_from(count).unwrap_or(i64::MAX);
                     say(&mut self.log, &format!("stored {} ({})", artifact.uri, bytes(count)));
                 }
                 Ok(Err(RemoteError::Stopped)) => {

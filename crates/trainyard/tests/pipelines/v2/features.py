@@ -10,6 +10,7 @@ PIPELINES = [
     "caching", "imports", "failing_body", "ignoring", "workspace", "visual", "placeholders",
     "artifact_loop", "get_uri", "loop_over_nothing", "sub_retry", "exit_pipeline", "skipped_branches", "shells",
     "stores", "brought", "own_path", "own_process",
+    "by_artifact", "in_place",
 ]
 
 py = dsl.component(base_image="python:3.11")
@@ -427,6 +428,47 @@ def list_it(given: Input[Artifact], name: str):
 def shells():
     made = make()
     list_it(given=made.outputs["out"], name=made.outputs["name"])
+
+
+@py
+def data_of(i: int, data: Output[Dataset]):
+    with open(data.path, "w") as file:
+        file.write(f"data {i}")
+
+
+@py
+def model_of(data: Input[Dataset], model: Output[Model]):
+    with open(data.path) as given, open(model.path, "w") as file:
+        file.write("model of " + given.read())
+
+
+@py
+def got(model: Input[Model]):
+    print("GOT", open(model.path).read())
+
+
+@dsl.pipeline(name="by-artifact")
+def by_artifact(i: int):
+    got(model=model_of(data=data_of(i=i).outputs["data"]).outputs["model"])
+
+
+@py
+def spoil(data: Input[Dataset]) -> str:
+    with open(data.path, "a") as file:
+        file.write(" spoiled")
+    return "spoiled"
+
+
+@py
+def got_data(data: Input[Dataset], after: str):
+    print("GOT", open(data.path).read())
+
+
+@dsl.pipeline(name="in-place")
+def in_place():
+    made = data_of(i=1)
+    spoiled = spoil(data=made.outputs["data"]).set_caching_options(False)
+    got_data(data=made.outputs["data"], after=spoiled.output).set_caching_options(False)
 
 
 @py

@@ -1,8 +1,9 @@
 //! What came of it: written into the history, and shown.
 
+use serde_json::Value as Json;
 use trainyard_engine::{By, InstanceId, Record};
 use trainyard_job::StepReport;
-use trainyard_model::{Outcome, Timestamp};
+use trainyard_model::{Outcome, Timestamp, Value};
 use trainyard_pipeline::{Bundle, Executor as Runs};
 use trainyard_store::{ArtifactUse, JobRow, NoteRow, PipelineArtifact, StepRow};
 
@@ -12,6 +13,26 @@ use crate::error::{Error, Result};
 use crate::paths::job_log;
 use crate::run::driver::{Stands, count_one, full_name, now};
 use crate::ui::{Event as Show, FailedStep, duration};
+
+/// Characters of a value that is kept for people.
+const MAX_SHOWN: usize = 2_000;
+
+/// Output parameters as they are shown; what is long is cut, and is a text then. None if there are none.
+fn shown(outputs: &Value) -> Option<Json> {
+    let parameters = Bundle::of_value(outputs).parameters;
+    let shown = parameters.into_iter().map(|(name, value)| {
+        let text = value.to_string();
+        match text.len() > MAX_SHOWN {
+            true => {
+                let start: String = text.chars().take(MAX_SHOWN).collect();
+                (name, Json::from(format!("{start}…")))
+            }
+            false => (name, value),
+        }
+    });
+    let shown: serde_json::Map<String, Json> = shown.collect();
+    (!shown.is_empty()).then_some(Json::Object(shown))
+}
 
 impl Driver<'_> {
     /// Appends records and shows what they mean.
@@ -73,6 +94,7 @@ impl Driver<'_> {
             .get(&node)
             .cloned()
             .unwrap_or_else(|| full_name(&self.names, &self.state, node, default));
+        let outputs = shown(&settled.outputs);
         let (outcome, cached) = (settled.outcome, settled.by == By::Cache);
         let word = if cached { "cached" } else { outcome.as_str() };
         let live = self.live.get(&node);
@@ -94,6 +116,9 @@ impl Driver<'_> {
         let reason = settled.reason.0.clone();
         let millis = started.filter(|_| !cached).map(|s| row.ended - s);
         self.journal.add_job(self.row.id, &row)?;
+        if let Some(outputs) = outputs {
+            self.task_note(node, "outputs", &outputs.to_string())?;
+        }
         if self.ending {
             // It belongs to the attempt before.
             return Ok(());
@@ -263,6 +288,11 @@ impl Driver<'_> {
         let Some(settled) = self.state.conclusion() else { return Ok(()) };
         let at = settled.at.0;
         self.row.status = settled.result.as_str().to_owned();
+        if let Some(outputs) = shown(&settled.outputs) {
+            let lines = outputs.as_object().into_iter().flatten();
+            self.summary.outputs = lines.map(|(k, v)| format!("{k} = {v}")).collect();
+            self.task_note(InstanceId::ROOT, "outputs", &outputs.to_string())?;
+        }
         self.summary.status.clone_from(&self.row.status);
         self.summary.millis = at - self.summary.began;
         self.journal.end_run(self.row.id, &self.row.status, at)?;

@@ -179,6 +179,8 @@ pub struct RunSummary {
     pub errors: Vec<String>,
     /// Whether it is of a pipeline.
     pub pipeline: bool,
+    /// What the pipeline gives: `NAME = VALUE`.
+    pub outputs: Vec<String>,
 }
 
 /// A step that failed its job.
@@ -434,6 +436,12 @@ impl Ui {
             let more = summary.errors.len().saturating_sub(MAX_ERRORS);
             if more > 0 {
                 writeln!(self.out, "... and {more} more: trainyard view {}", summary.run)?;
+            }
+        }
+        if !summary.outputs.is_empty() {
+            writeln!(self.out)?;
+            for output in &summary.outputs {
+                writeln!(self.out, "{output}")?;
             }
         }
         let counts: Vec<String> = summary.counts.iter().map(|(k, n)| format!("{n} {k}")).collect();

@@ -218,6 +218,18 @@ fn an_artifact_at_a_path_of_its_own_is_found_at_its_address() {
 }
 
 #[test]
+fn what_a_pipeline_gives_is_shown() {
+    let repo = project();
+    let ran = run(&repo, &v2("gives"), &["-p", "n=2"]);
+    ran.exits(0).shows("doubled = 4").shows("words = [\"a\",\"b\"]");
+    repo.call(&["view"]).shows("    Output = 4").shows("doubled = 4");
+    let json = repo.call(&["view", "--json"]);
+    let whole: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(whole["outputs"]["words"], serde_json::json!(["a", "b"]));
+    assert_eq!(whole["jobs"][0]["outputs"]["Output"], serde_json::json!(4));
+}
+
+#[test]
 fn placeholders_speak_of_the_run() {
     let ran = run(&project(), &v2("placeholders"), &[]);
     ran.exits(0).shows("SHOW Places 1").shows("task=show-2");

@@ -35,6 +35,7 @@ pub(super) fn value(whole: &Whole, attempt: Option<i64>) -> Value {
         "path": row.path, "workflow": row.workflow, "title": row.title, "event": row.event,
         "ref": row.reference, "sha": row.sha, "status": whole.status(attempt),
         "started": row.started, "ended": row.ended, "jobs": jobs,
+        "outputs": whole.outputs(attempt),
         "open": whole.open.iter().map(|j| json!({"name": j.name, "state": j.state})).collect::<Vec<_>>(),
     })
 }
@@ -65,9 +66,10 @@ fn job(whole: &Whole, job: &JobRow) -> Value {
                 "started": j.started, "ended": j.ended,
             })).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
-        "annotations": notes().filter(|n| !["summary", "cache"].contains(&n.kind.as_str())).map(|n| json!({
+        "annotations": notes().filter(|n| !["summary", "cache", "outputs"].contains(&n.kind.as_str())).map(|n| json!({
             "level": n.kind, "message": n.text, "place": n.place, "step": n.step,
         })).collect::<Vec<_>>(),
+        "outputs": notes().filter(|n| n.kind == "outputs").map(super::outputs).last(),
         "summary": notes().filter(|n| n.kind == "summary").map(|n| n.text.clone()).collect::<String>(),
     })
 }

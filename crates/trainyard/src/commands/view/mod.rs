@@ -168,6 +168,13 @@ impl Whole {
         self.steps.iter().filter(move |s| (s.node, s.attempt) == (job.node, job.attempt))
     }
 
+    /// What a pipeline gave, at an attempt or at the last one.
+    fn outputs(&self, attempt: Option<i64>) -> Option<serde_json::Value> {
+        let wanted = attempt.unwrap_or(self.row.attempt);
+        let of_run = |n: &&NoteRow| n.node == 0 && n.attempt == wanted && n.kind == "outputs";
+        self.notes.iter().rfind(of_run).map(outputs)
+    }
+
     fn artifacts_of<'a>(&'a self, job: &'a JobRow) -> impl Iterator<Item = &'a PipelineArtifact> {
         self.artifacts.iter().filter(move |a| (a.node, a.attempt) == (job.node, job.attempt))
     }
@@ -268,11 +275,18 @@ fn text(whole: &Whole, attempt: Option<i64>) {
                 outln!("        {}", note.text);
             }
         }
-        for note in whole.notes_of(job).filter(|n| !["summary", "cache"].contains(&n.kind.as_str()))
+        for note in whole
+            .notes_of(job)
+            .filter(|n| !["summary", "cache", "outputs"].contains(&n.kind.as_str()))
         {
             let place =
                 if note.place.is_empty() { String::new() } else { format!("{}: ", note.place) };
             outln!("    {}: {place}{}", note.kind, note.text.replace('\n', "\n        "));
+        }
+        for note in whole.notes_of(job).filter(|n| n.kind == "outputs") {
+            for (name, value) in outputs(note).as_object().into_iter().flatten() {
+                outln!("    {name} = {value}");
+            }
         }
         for artifact in whole.artifacts_of(job) {
             outln!("    → {}", of_artifact(artifact));
@@ -286,11 +300,22 @@ fn text(whole: &Whole, attempt: Option<i64>) {
     for job in whole.open.iter().filter(|_| attempt.is_none()) {
         outln!("○ {}: {}", job.name, job.state);
     }
+    if let Some(found) = whole.outputs(attempt) {
+        outln!("");
+        for (name, value) in found.as_object().into_iter().flatten() {
+            outln!("{name} = {value}");
+        }
+    }
     for job in whole.current(attempt) {
         for note in whole.notes_of(job).filter(|n| n.kind == "summary") {
             outln!("\n{}", note.text.trim_end());
         }
     }
+}
+
+/// Output parameters as they were kept.
+fn outputs(note: &NoteRow) -> serde_json::Value {
+    serde_json::from_str(&note.text).unwrap_or_default()
 }
 
 /// Numbers of metrics in a line.

@@ -10,7 +10,7 @@ PIPELINES = [
     "caching", "imports", "failing_body", "ignoring", "workspace", "visual", "placeholders",
     "artifact_loop", "get_uri", "loop_over_nothing", "sub_retry", "exit_pipeline", "skipped_branches", "shells",
     "stores", "brought", "own_path", "own_process",
-    "by_artifact", "in_place",
+    "by_artifact", "in_place", "gives",
 ]
 
 py = dsl.component(base_image="python:3.11")
@@ -428,6 +428,23 @@ def list_it(given: Input[Artifact], name: str):
 def shells():
     made = make()
     list_it(given=made.outputs["out"], name=made.outputs["name"])
+
+
+@py
+def double(n: int) -> int:
+    return 2 * n
+
+
+@py
+def list_words(after: int) -> list:
+    return ["a", "b"]
+
+
+@dsl.pipeline(name="gives")
+def gives(n: int) -> NamedTuple("Given", [("doubled", int), ("words", list)]):
+    doubled = double(n=n)
+    given = NamedTuple("Given", [("doubled", int), ("words", list)])
+    return given(doubled.output, list_words(after=doubled.output).output)
 
 
 @py

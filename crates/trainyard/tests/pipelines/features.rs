@@ -277,4 +277,31 @@ fn a_volume_by_trainyard_toml() {
         "v\n"
     );
     assert!(!std::path::Path::new("/shared").exists(), "nothing is made on the machine itself");
+    // Without the volume there is a hint.
+    std::fs::remove_file(repo.path("trainyard.toml")).unwrap();
+    run(&repo, &repo.path("p.yaml"), &[]).exits(1);
+    repo.call(&["view"])
+        .shows("'b' of this pipeline names /shared/place, too")
+        .shows("[pipeline.volumes] in trainyard.toml");
+}
+
+/// What rides in the source of a component: files, and notebooks.
+#[test]
+fn embedded_files_and_notebooks() {
+    assert_eq!(good("embedded", &[], "EMBEDDED"), ["EMBEDDED carried along"]);
+    let ran = run(&project(), &v2("notebook"), &["-p", "n=3"]);
+    ran.exits(0).shows("NOTEBOOK 6");
+}
+
+/// No more iterations of a loop at once than it allows, whatever `--jobs` says.
+#[test]
+fn loops_keep_to_their_parallelism() {
+    let repo = project();
+    let folder = repo.path("open");
+    std::fs::create_dir(&folder).unwrap();
+    let given = format!("folder={}", folder.display());
+    let ran = run(&repo, &v2("two_at_once"), &["-p", &given, "--jobs", "6"]);
+    ran.exits(0);
+    let most = said(&ran, "OPEN").last().cloned();
+    assert_eq!(most.as_deref(), Some("OPEN 2"));
 }

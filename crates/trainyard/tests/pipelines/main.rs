@@ -71,6 +71,18 @@ pub(crate) fn run(repo: &Repo, file: &Path, args: &[&str]) -> Ran {
     repo.call(&all)
 }
 
+/// Runs a command where no process may have mounts of its own.
+pub(crate) fn without_mounts(plain: &Command) -> Ran {
+    let limit = "echo 0 > /proc/sys/user/max_mnt_namespaces && exec \"$0\" \"$@\"";
+    let mut bare = Command::new("unshare");
+    bare.args(["-Ur", "sh", "-c", limit]).arg(plain.get_program()).args(plain.get_args());
+    bare.envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))));
+    if let Some(folder) = plain.get_current_dir() {
+        bare.current_dir(folder);
+    }
+    common::ran(bare.output().unwrap())
+}
+
 /// What tasks printed that begins with a word, sorted: tasks run side by side.
 pub(crate) fn said(ran: &Ran, word: &str) -> Vec<String> {
     let mut lines: Vec<String> =

@@ -21,6 +21,26 @@ pub(super) struct Fixed {
     pub(super) found: Vec<(PathOf, String, PathBuf)>,
 }
 
+impl Fixed {
+    /// A word of the command with its paths as they are here. What was put in is not looked at again: a
+    /// path may lie below one of the same name, and a parameter and an artifact share theirs.
+    pub(super) fn rewritten(&self, word: &str) -> String {
+        let mut out = String::new();
+        let mut rest = word;
+        while !rest.is_empty() {
+            let here = self.rewrite.iter().filter(|(from, _)| rest.starts_with(from.as_str()));
+            if let Some((from, to)) = here.max_by_key(|(from, _)| from.len()) {
+                out.push_str(to);
+                rest = &rest[from.len()..];
+            } else if let Some(first) = rest.chars().next() {
+                out.push(first);
+                rest = &rest[first.len_utf8()..];
+            }
+        }
+        out
+    }
+}
+
 impl Work<'_> {
     /// Lays what its container fixes.
     pub(super) fn fixed(
@@ -127,4 +147,19 @@ impl Work<'_> {
 fn make(folder: Option<&Path>) -> Result<(), String> {
     let Some(folder) = folder else { return Ok(()) };
     std::fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_written_anew_once() {
+        let pair = |from: &str, to: &str| (from.to_owned(), to.to_owned());
+        let rewrite =
+            vec![pair("/tmp/a", "/x/tmp/a"), pair("/tmp/a", "/x/tmp/a"), pair("/tmp/a/b", "/y/b")];
+        let fixed = Fixed { rewrite, ..Fixed::default() };
+        assert_eq!(fixed.rewritten("cp /tmp/a/b /tmp/a; é"), "cp /y/b /x/tmp/a; é");
+        assert_eq!(fixed.rewritten(""), "");
+    }
 }

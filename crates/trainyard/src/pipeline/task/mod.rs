@@ -14,6 +14,7 @@ mod limits;
 mod process;
 mod python;
 mod remote;
+mod shared_path;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -41,7 +42,7 @@ pub use process::Control;
 pub use python::Pythons;
 pub use remote::{Stores, open_remote};
 
-use process::{Ended, last_line};
+use process::{Ended, last_line, tail};
 use python::say;
 
 /// Bytes of an executor output, and of a file of an output parameter.
@@ -255,9 +256,7 @@ impl Work<'_> {
             }
         }
         let mut command = command;
-        for (from, to) in &fixed.rewrite {
-            command.iter_mut().for_each(|word| *word = word.replace(from, to));
-        }
+        command.iter_mut().for_each(|word| *word = fixed.rewritten(word));
         let mut mounts = given.mounts;
         mounts.extend(fixed.mounts.iter().cloned());
         if stores && !bare {
@@ -423,7 +422,13 @@ impl Work<'_> {
                 Err(why) => (end.outcome, end.reason) = (Outcome::Failure, why),
             },
             Ended::Exit(exit) => {
-                let last = last_line(&self.assignment.log);
+                let log = tail(&self.assignment.log);
+                let shared = &self.assignment.shared;
+                if let Some((label, _)) = shared.pipeline.executor_of(&self.assignment.definition) {
+                    let hint = shared_path::hint(&shared.pipeline, label, &shared.data, &log);
+                    self.notes.extend(hint);
+                }
+                let last = last_line(&log);
                 let last = if last.is_empty() { last } else { format!(": {last}") };
                 end.outcome = Outcome::Failure;
                 end.reason = match exit {

@@ -138,8 +138,8 @@ pub fn follow(
     }
 }
 
-/// The last lines of a log that say something, at most `bytes` of it looked at.
-pub fn last_line(path: &std::path::Path) -> String {
+/// The end of a log.
+pub fn tail(path: &std::path::Path) -> String {
     const BYTES: u64 = 8 * 1024;
     use std::io::{Read, Seek, SeekFrom};
     let read = || {
@@ -150,7 +150,11 @@ pub fn last_line(path: &std::path::Path) -> String {
         file.take(BYTES).read_to_end(&mut text).ok()?;
         Some(String::from_utf8_lossy(&text).into_owned())
     };
-    let text: String = read().unwrap_or_default();
+    read().unwrap_or_default()
+}
+
+/// The last line of a log that says something.
+pub fn last_line(text: &str) -> String {
     let says = |l: &&str| l.chars().any(char::is_alphanumeric);
     let line = text.lines().rev().find(says).unwrap_or_default();
     line.trim().chars().take(200).collect()

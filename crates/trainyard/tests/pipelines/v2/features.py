@@ -1,4 +1,5 @@
 """One pipeline for each part of the language; tasks assert what they get, and print what is looked for."""
+import pathlib
 from typing import Dict, List, NamedTuple, Optional
 
 from kfp import dsl
@@ -10,7 +11,7 @@ PIPELINES = [
     "caching", "imports", "failing_body", "ignoring", "workspace", "visual", "placeholders",
     "artifact_loop", "get_uri", "loop_over_nothing", "sub_retry", "exit_pipeline", "skipped_branches", "shells",
     "stores", "brought", "own_path", "own_process",
-    "by_artifact", "in_place", "gives",
+    "by_artifact", "in_place", "gives", "embedded", "notebook", "two_at_once",
 ]
 
 py = dsl.component(base_image="python:3.11")
@@ -571,3 +572,43 @@ def look_around(given: Input[Dataset]):
 def brought(uri: str):
     found = dsl.importer(artifact_uri=uri, artifact_class=Dataset, download_to_workspace=True)
     look_around(given=found.output)
+
+
+HERE = pathlib.Path(__file__).parent
+
+
+@dsl.component(base_image="python:3.11", embedded_artifact_path=str(HERE / "carried.txt"))
+def carried(file: dsl.EmbeddedInput[Dataset]):
+    print("EMBEDDED", open(file.path).read().strip())
+
+
+@dsl.pipeline(name="embedded")
+def embedded():
+    carried()
+
+
+@dsl.notebook_component(notebook_path=str(HERE / "double.ipynb"), base_image="python:3.11")
+def in_notebook(n: int):
+    dsl.run_notebook(n=n)
+
+
+@dsl.pipeline(name="notebook")
+def notebook(n: int):
+    in_notebook(n=n)
+
+
+@py
+def opened(folder: str, n: int):
+    import os
+    import time
+    place = os.path.join(folder, str(n))
+    open(place, "w").close()
+    print("OPEN", len(os.listdir(folder)), flush=True)
+    time.sleep(0.2)
+    os.remove(place)
+
+
+@dsl.pipeline(name="two-at-once")
+def two_at_once(folder: str):
+    with dsl.ParallelFor([1, 2, 3, 4, 5, 6], parallelism=2) as n:
+        opened(folder=folder, n=n)

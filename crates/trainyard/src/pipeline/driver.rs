@@ -25,7 +25,9 @@ use trainyard_store::{Journal, RunRow, TaskResult};
 use super::kept::Kept;
 use super::places::{Mirror, clean_root, default_root, runs_folder};
 use super::settings::{Executor, Request};
-use super::task::{Assignment, Cards, Control, Forks, Pythons, Shared, Stores, TaskEnd, perform};
+use super::task::{
+    Assignment, Cards, Control, Forks, Pythons, Shared, Stores, TaskEnd, perform, version_of,
+};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::host::environment;
@@ -198,6 +200,11 @@ pub fn drive(
         path: &row.path,
         title: &format!("{}{attempt}", row.title),
     });
+    if request.call.executor == Executor::Auto
+        && let Some(note) = where_tasks_run(&pipeline)
+    {
+        ui.show(&Show::Note(&note));
+    }
     let semantics = PipelineSemantics::new(Arc::clone(&pipeline), &lowered, facts.clone());
     let mut env = environment::base(false, &[]);
     environment::set(&mut env, "RUNNER_TRACKING_ID", &format!("trainyard_{}_p", row.id));
@@ -301,6 +308,25 @@ fn clear_old_work(journal: &Journal, data: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What `auto` makes of the images; none where all of them are processes.
+fn where_tasks_run(pipeline: &Pipeline) -> Option<String> {
+    let images = pipeline.executors.iter().filter_map(|(_, executor)| match executor {
+        Runs::Container(c) if !c.image.starts_with("argostub/") => Some(c.image.as_str()),
+        _ => None,
+    });
+    let images: BTreeSet<&str> = images.collect();
+    let (host, inside): (Vec<&str>, Vec<&str>) =
+        images.into_iter().partition(|image| version_of(image).is_some());
+    if inside.is_empty() {
+        return None;
+    }
+    let host = match host.is_empty() {
+        true => String::new(),
+        false => format!("; as processes: {}", host.join(", ")),
+    };
+    Some(format!("in containers, as they are no Python images: {}{host}", inside.join(", ")))
 }
 
 fn facts_of(

@@ -74,7 +74,10 @@ fn artifacts_go_from_container_to_container() {
     let file = file.to_str().unwrap();
     // It is no Python image, so nobody has to say where.
     let made = call(&repo, &["pipeline", "run", file, "--offline"]);
-    made.exits(0).shows("LISTED file content folder").shows("is no Python image");
+    made.exits(0)
+        .shows("LISTED file content folder")
+        .shows("is no Python image")
+        .shows("in containers, as they are no Python images: localhost/trainyard-test/busybox");
     // Other tests have containers at the same time: those of this call carry its number and name.
     let all =
         Command::new("podman").args(["ps", "-a", "--format", "{{.Labels}}"]).output().unwrap();

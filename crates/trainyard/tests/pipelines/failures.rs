@@ -42,6 +42,7 @@ fn each_failure_has_its_reason() {
         ("no_output", "it ended well and gave no output 'out': neither in"),
         ("wrong_type", "its output 'out' (NUMBER_INTEGER): 'many' is no integer"),
         ("huge", "bytes; 1048576 are allowed"),
+        ("outside", "cannot create /no-such-folder/file"),
         ("killed", "it was killed (SIGKILL; perhaps it ran out of memory)"),
         ("no_program", "'no-such-program' is not on this machine"),
         ("deadline", "its time was over after"),

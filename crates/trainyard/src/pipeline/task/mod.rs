@@ -39,7 +39,7 @@ use crate::host::containers::Engines;
 pub use cards::Cards;
 pub use forks::Forks;
 pub use process::Control;
-pub use python::Pythons;
+pub use python::{Pythons, version_of};
 pub use remote::{Stores, open_remote};
 
 use process::{Ended, last_line, tail};

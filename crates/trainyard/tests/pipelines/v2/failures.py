@@ -2,7 +2,7 @@
 from kfp import dsl
 from kfp.dsl import Artifact, Output
 
-PIPELINES = ["no_output", "wrong_type", "huge", "killed", "hanging", "no_program", "parameters", "limited"]
+PIPELINES = ["no_output", "wrong_type", "huge", "killed", "hanging", "no_program", "parameters", "limited", "outside"]
 
 py = dsl.component(base_image="python:3.11")
 
@@ -99,3 +99,13 @@ def half():
 def limited():
     greedy().set_memory_limit("64Mi")
     half().set_cpu_limit("500m")
+
+
+@dsl.container_component
+def write_outside():
+    return dsl.ContainerSpec(image="python:3.11", command=["sh", "-c", "echo x > /no-such-folder/file"], args=[])
+
+
+@dsl.pipeline(name="outside")
+def outside():
+    write_outside()

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::git::Repository;
 use crate::paths::data_dir;
-use crate::pipeline::driver::pipeline_of;
+use crate::pipeline::begin::pipeline_of;
 use crate::pipeline::settings::PipelineCall;
 use crate::run::call::{Call, Recalled, SecretSource, secrets_again};
 use crate::run::driver::{Again, Planned, World, drive, names_of};

@@ -3,6 +3,8 @@
 //! The engine, the history and what people see are those of workflows; here is what they do not have:
 //! inputs bound before a task is offered, results that stand for equal tasks, artifacts.
 
+pub mod begin;
+mod cached;
 pub mod driver;
 pub mod kept;
 pub mod mounts;

@@ -87,6 +87,10 @@ fn a_pipeline_in_a_step_is_a_child_run() {
     let child = &whole["jobs"][0]["children"][0];
     assert_eq!((child["run"].as_i64(), child["status"].as_str()), (Some(2), Some("failure")));
     repo.call(&["view", "2"]).shows("inner · inner 1  (run 2, p.yaml)");
+    repo.call(&["view", "1", "--graph"])
+        .shows("train ↳ run 2 · inner: failure")
+        .shows("    a  success")
+        .shows("    b  failure");
 }
 
 /// Equal artifacts of several runs are stored once; the files themselves stay for the latest run.

@@ -4,7 +4,7 @@ use trainyard_engine::{NodeState, RunState, apply};
 use trainyard_plan::{NodeKind, Plan, PlanNodeId};
 use trainyard_store::Journal;
 
-use super::{Whole, head};
+use super::{Whole, head, status};
 use crate::error::{Error, Result};
 use crate::paths::data_dir;
 
@@ -19,20 +19,31 @@ pub enum Drawing {
     Dot,
 }
 
-/// The graph of a run, with how its jobs stand.
-pub(super) fn of_run(whole: &Whole, drawing: Drawing) -> Result<()> {
-    let journal = Journal::open(&data_dir()?)?;
+fn state_of(journal: &Journal, run: i64) -> Result<RunState> {
     let mut state = RunState::empty();
-    for record in journal.records(whole.row.id)? {
-        let record = serde_json::from_str(&record).map_err(|e| {
-            Error::new(format!("a record of run {} cannot be read: {e}", whole.row.id))
-        })?;
+    for record in journal.records(run)? {
+        let record = serde_json::from_str(&record)
+            .map_err(|e| Error::new(format!("a record of run {run} cannot be read: {e}")))?;
         apply(&mut state, &record);
     }
+    Ok(state)
+}
+
+/// The graph of a run, with how its jobs stand; as a tree with the graphs of the runs that its jobs began.
+pub(super) fn of_run(whole: &Whole, drawing: Drawing) -> Result<()> {
+    let journal = Journal::open(&data_dir()?)?;
+    let state = state_of(&journal, whole.row.id)?;
     if drawing == Drawing::Tree {
         head(whole, None);
     }
     outln!("{}", draw(state.plan(), drawing, &|node| standing(&state, node)).trim_end());
+    for child in whole.children.iter().filter(|_| drawing == Drawing::Tree) {
+        let by = whole.jobs.iter().find(|j| child.is_of(j)).map_or("", |j| j.name.as_str());
+        outln!("\n{by} ↳ run {} · {}: {}", child.row.id, child.row.workflow, status(&child.row));
+        let state = state_of(&journal, child.row.id)?;
+        let drawn = draw(state.plan(), drawing, &|node| standing(&state, node));
+        drawn.lines().for_each(|line| outln!("    {line}"));
+    }
     Ok(())
 }
 

@@ -83,7 +83,7 @@ fn said(error: &object_store::Error) -> String {
         }
         _ if text.contains("NoSuchBucket") => format!("there is no such bucket ({text})"),
         _ if unknown => format!(
-            "there are no keys for it: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, ~/.aws/credentials, GOOGLE_APPLICATION_CREDENTIALS, or [pipeline.stores] in trainyard.toml give them ({text})"
+            "there are no keys for it: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, ~/.aws/credentials, GOOGLE_APPLICATION_CREDENTIALS, or [pipeline.stores] in trainyard.toml give them, and anonymous = true there says that a bucket is public ({text})"
         ),
         _ => text,
     }
